@@ -1,0 +1,37 @@
+"""Settings of every test: CPU unless told otherwise, a fixed seed, and the Python blocks of README.md and docs/."""
+
+import os
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+import fluxion as fx
+
+
+def _seed_blocks(namespace: dict[str, Any]) -> None:
+    fx.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    fx.seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _names_in_doctests(doctest_namespace: dict[str, Any]) -> None:
+    doctest_namespace.update(fx=fx, jnp=jnp, np=np)
+
+
+pytest_collect_file = Sybil(
+    parsers=[PythonCodeBlockParser()],
+    patterns=["README.md", "docs/*.md"],
+    setup=_seed_blocks,
+).pytest()

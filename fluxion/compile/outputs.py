@@ -1,0 +1,39 @@
+"""Results of a compiled function: any Python value goes through the program as its arrays and comes out whole."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from fluxion.tree.rebuild import Rebuilt
+from fluxion.tree.walk import Structure, Walk
+
+
+class Packed:
+    """A value that is no pytree of arrays, on its way through `jax.jit`: arrays, and the structure of the rest."""
+
+    def __init__(self, leaves: Any, structure: Structure, numbers: tuple[Any, ...]) -> None:
+        self.leaves, self.structure, self.numbers = leaves, structure, numbers
+
+
+jax.tree_util.register_pytree_node(
+    Packed,
+    lambda packed: (tuple(packed.leaves), (packed.structure, packed.numbers)),
+    lambda static, leaves: Packed(leaves, *static),
+)
+
+
+def pack(x: Any) -> Any:
+    """`x` itself where it is a pytree of arrays, else the same in a form that `jax.jit` can return."""
+    if all(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(x)):
+        return x
+    segment = Walk().run(x)
+    return Packed(segment.leaves, segment.structure, tuple(segment.numbers))
+
+
+def unpack(x: Any) -> Any:
+    """The inverse of `pack`."""
+    if type(x) is not Packed:
+        return x
+    return Rebuilt([x.structure], [list(x.leaves)], [list(x.numbers)]).root

@@ -1,0 +1,266 @@
+"""Calling a function on a rebuilt copy of everything it reaches, and collecting what it wrote to arrays."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fluxion import random as fluxion_random
+from fluxion.compile.fallback import RandomState
+from fluxion.errors import CaptureError, SizeError
+from fluxion.tree import kinds
+from fluxion.tree.kinds import ABSENT
+from fluxion.tree.large import Reads
+from fluxion.tree.plan import Plan, PlanCache, write
+from fluxion.tree.rebuild import Changes, Rebuilt, find_paths
+from fluxion.tree.walk import Segment, Structure, Walk
+
+
+class NeedsGenerator(BaseException):
+    """Raised while tracing a call that draws from the default generator, which then becomes an input."""
+
+
+class CannotCompile(Exception):
+    """A call whose effect on Python objects cannot be repeated by a compiled program; it runs eagerly instead."""
+
+
+class _MissingGenerator(fluxion_random.Generator):
+    def __init__(self) -> None:
+        pass
+
+    def next_key(self) -> Any:
+        raise NeedsGenerator
+
+
+_MISSING = _MissingGenerator()
+
+
+class _Depth(threading.local):
+    traces = 0
+
+
+_depth = _Depth()
+
+PLANS = {True: PlanCache(True), False: PlanCache(False)}
+
+
+class Call:
+    """One call, walked: arguments first, then the function, then the default generator where it is used."""
+
+    __slots__ = ("arguments", "direct", "function", "numbers", "root", "segments", "structure", "traced")
+
+    def __init__(self, f: Any, args: Sequence[Any], watch: bool, generator: Any = None) -> None:
+        self.function, self.arguments = f, args
+        walk = Walk(nested=PLANS[watch].segment, watch=watch)
+        root = walk.segment
+        self.segments: list[Segment] = walk.outer
+        self.segments.append(root)
+        count = len(args) + (1 if generator is None else 2)
+        root.objects.append(None)  # the outermost tuple
+        walk.tokens += (kinds.TUPLE, (tuple, count), count)
+        for argument in args:
+            walk.visit(argument)
+        self.direct = len(root.numbers)
+        if not watch:
+            walk.nested, walk.watch = PLANS[True].segment, True
+        walk.visit(f)
+        if generator is not None:
+            walk.visit(generator)
+        self.structure = root.structure = Structure(tuple(walk.tokens))
+        self.traced = root.traced
+        self.numbers = [n for segment in self.segments for n in segment.numbers]
+
+    def leaves(self) -> list[Any]:
+        """All arrays, in order."""
+        return [leaf for segment in self.segments for leaf in segment.leaves]
+
+    def owners(self) -> list[int]:
+        """How many places hold each array: those that the walk knows, and its own notes."""
+        return [count for segment in self.segments for count in segment.owners()]
+
+    def write(self, values: dict[int, Any]) -> None:
+        """Puts new arrays in place, by their number among all arrays of the call."""
+        start = 0
+        for segment in self.segments:
+            end = start + len(segment.leaves)
+            inside = {k - start: value for k, value in values.items() if start <= k < end}
+            if inside:
+                segment.write(inside) if isinstance(segment, Plan) else write(segment, inside)
+            start = end
+
+
+class Context:
+    """What stays the same between the calls of one structure, and how such a call is made on other arrays."""
+
+    def __init__(self, call: Call, names: Sequence[str], apply: Callable[..., Any], has_generator: bool) -> None:
+        self.names = names
+        self.apply = apply
+        self.has_generator = has_generator
+        self.structures = [segment.structure for segment in call.segments]
+        self.leaf_counts = [len(segment.leaves) for segment in call.segments]
+        self.number_counts = [len(segment.numbers) for segment in call.segments]
+        self.data = [segment.data for segment in call.segments]
+        self.inexact = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in call.leaves()]
+        self.randoms = [generator for segment in call.segments for generator in segment.randoms]
+        self.reads: list[Reads] = []
+        self.rebuilt: Rebuilt | None = None
+
+    def argument(self, i: int) -> Any:
+        """Argument `i` as a child of the outermost structure."""
+        root = self.structures[0].nodes[self.structures[0].root[1]]
+        return root.children[i]
+
+    def leaf_number(self, key: tuple[int, int]) -> int:
+        """The number of leaf `(structure, k)` among all leaves."""
+        return sum(self.leaf_counts[: key[0]]) + key[1]
+
+    def number_number(self, key: tuple[int, int]) -> int:
+        """The number of float `(structure, k)` among all floats."""
+        return sum(self.number_counts[: key[0]]) + key[1]
+
+    def paths(self) -> dict[tuple[int, int], str]:
+        """The path of each leaf, by `(structure, k)`."""
+        found = find_paths(self.structures, self.names)
+        return {
+            (s, k): found.get((s, index), "")
+            for s, structure in enumerate(self.structures)
+            for k, index in enumerate(structure.leaf_indices)
+        }
+
+    def rebuild(self, leaves: Sequence[Any], numbers: Sequence[Any]) -> Rebuilt:
+        """The call's values with other arrays and floats."""
+        return Rebuilt(self.structures, _split(leaves, self.leaf_counts), _split(numbers, self.number_counts), self.data)
+
+    def invoke(self, leaves: Sequence[Any], numbers: Sequence[Any], strict: bool = True) -> tuple[Any, dict[int, Any]]:
+        """Calls the function on the given arrays; returns its result and the arrays it wrote, by number.
+
+        `strict` refuses what only a compiled program could not repeat: changed Python state, random numbers of Python or NumPy.
+        """
+        rebuilt = self.rebuilt = self.rebuild(leaves, numbers)
+        *args, f = rebuilt.root[: len(rebuilt.root) - self.has_generator]
+        state = RandomState(self.randoms) if strict else None
+        _depth.traces += 1
+        try:
+            generator = rebuilt.root[-1] if self.has_generator else _MISSING if strict else fluxion_random.generator()
+            with fluxion_random.default_generator(generator):
+                out = self.apply(f, args)
+        except SizeError as error:
+            self._locate(error)
+            raise
+        finally:
+            _depth.traces -= 1
+            if state is not None and state.changed():
+                state.restore()
+                raise CannotCompile("it draws from the random state of Python or NumPy")
+        self.reads = [copied.reads for copied in rebuilt.watched]
+        return out, self._captured(rebuilt, leaves, strict)
+
+    def _locate(self, error: SizeError) -> None:
+        """Names the layer that refused an array by its path from the arguments of the call."""
+        assert self.rebuilt is not None
+        for s, objects in enumerate(self.rebuilt.objects):
+            for index, value in objects.items():
+                if value is error.layer:
+                    error.path = find_paths(self.structures, self.names).get((s, index), error.path) or error.path
+
+    def _captured(self, rebuilt: Rebuilt, leaves: Sequence[Any], strict: bool) -> dict[int, Any]:
+        changes = Changes(rebuilt, self.names)
+        for path, _, new in changes.others:
+            if _holds_tracer(new):
+                raise CaptureError(
+                    f"{path} was set to a traced value ({_brief(new)}) while the function ran compiled or in a gradient; only arrays "
+                    f"that exist before the call, as an attribute, an item or a closure variable, can be replaced. "
+                    f"Return the value instead, or make {path} an array of the same shape before the call"
+                )
+        if changes.others and strict:
+            path, old, new = changes.others[0]
+            raise CannotCompile(f"it changes {path} from {_brief(old)} to {_brief(new)}, which is no array")
+        writes = {self.leaf_number(key): value for key, value in changes.leaves.items()}
+        for key, value in changes.leaves.items():
+            self._check_write(key, leaves[self.leaf_number(key)], value)
+        return writes
+
+    def _check_write(self, key: tuple[int, int], old: Any, new: Any) -> None:
+        if tuple(old.shape) != tuple(new.shape) or jax.dtypes.canonicalize_dtype(old.dtype) != new.dtype:
+            raise CaptureError(
+                f"{self.paths()[key]} changed from {_brief(old)} to {_brief(new)} during the call; an array that a function "
+                f"replaces keeps its shape and dtype"
+            )
+        outside = _depth.traces == 0 and not isinstance(old, jax.core.Tracer)
+        if outside and isinstance(new, jax.core.Tracer):
+            raise CaptureError(
+                f"{self.paths()[key]} is written inside a transformation of JAX (jit, vmap, scan, grad), which cannot carry the new "
+                f"value out; use fx.compile or fx.gradient around it, or fx.testmode for statistics of normalisation layers"
+            )
+
+
+def inside_trace() -> bool:
+    """True while Fluxion calls a function on a rebuilt copy."""
+    return _depth.traces > 0
+
+
+def _split(values: Sequence[Any], counts: Sequence[int]) -> list[Sequence[Any]]:
+    parts, start = [], 0
+    for count in counts:
+        parts.append(values[start : start + count])
+        start += count
+    return parts
+
+
+def _holds_tracer(x: Any) -> bool:
+    if x is ABSENT:
+        return False
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in Walk().run(x).leaves)
+
+
+def _brief(x: Any) -> str:
+    if hasattr(x, "shape") and hasattr(x, "dtype"):
+        return f"{x.dtype}{list(x.shape)}"
+    text = repr(x)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def commit(context: Context, call: Call) -> None:
+    """Repeats on the caller's own objects the changes to Python state that an eager call made on the rebuilt ones."""
+    rebuilt = context.rebuilt
+    assert rebuilt is not None
+    originals = {}
+    for s, segment in enumerate(call.segments):
+        for index, value in rebuilt.objects[s].items():
+            originals[id(value)] = segment.objects[index] if segment.objects[index] is not None else value
+    for s, node in list(rebuilt.nodes()):
+        mine = call.segments[s].objects[node.index]
+        theirs = rebuilt.objects[s].get(node.index)
+        if isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) or mine is None or mine is theirs or theirs is None:
+            continue
+        if node.kind.reopen(theirs, node.header) is not None:
+            _copy_constants(node, mine, theirs)
+        else:
+            _copy_entries(node, mine, theirs, originals)
+
+
+def _copy_constants(node: Any, mine: Any, theirs: Any) -> None:
+    header, now = node.kind.open(theirs)
+    for i, (value, before) in enumerate(zip(now, node.kind.open(mine)[1], strict=False)):
+        plain = int | float | str | bool | bytes | complex | None
+        if isinstance(value, plain) and (type(value) is not type(before) or value != before):
+            place = node.kind.place(mine, node.header, i)
+            if place is not None:
+                place[0](place[1], value)
+
+
+def _copy_entries(node: Any, mine: Any, theirs: Any, originals: dict[int, Any]) -> None:
+    if isinstance(node.kind, kinds.ListKind):
+        items = [originals.get(id(x), x) for x in theirs]
+        mine.clear()
+        mine.extend(items)
+    elif isinstance(node.kind, kinds.DictKind | kinds.ObjectKind):
+        source = theirs if isinstance(node.kind, kinds.DictKind) else theirs.__dict__
+        target = mine if isinstance(node.kind, kinds.DictKind) else mine.__dict__
+        entries = {key: originals.get(id(x), x) for key, x in source.items()}
+        target.clear()
+        target.update(entries)

@@ -1,0 +1,233 @@
+"""Initialisers: the numbers that weights start from.
+
+Each is called as `init(*shape, rng=None, dtype=float32, ...)` and returns an array. Called without a shape it returns
+an initialiser with the given keywords, as `kaiming_normal(gain=1.0)`. `fan_in` and `fan_out` are the numbers of
+inputs of one output and of outputs of one input: a shape `(in, out)` is that of Dense, `(*kernel, in, out)` that of
+Conv, where both are multiplied by the size of the kernel, and `(n,)` counts as `(1, n)`.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, ParamSpec
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fluxion.random import Generator, generator
+
+Parameters = ParamSpec("Parameters")
+_TRUNCATED_STD = 0.87962566103423978  # of a standard normal cut off at -2 and 2
+
+
+def initialiser(function: Callable[Parameters, Array]) -> Callable[Parameters, Any]:
+    """Checks the shape, and lets `function` be called without one to fix its keywords."""
+
+    @functools.wraps(function)
+    def init(*shape: Any, **keywords: Any) -> Any:
+        if not shape:
+            return functools.partial(init, **keywords)
+        for size in shape:
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
+                name = function.__name__
+                raise TypeError(f"{name} takes the sizes of the array as ints, as {name}(10, 5), got {size!r}")
+        return function(*shape, **keywords)  # type: ignore[arg-type]
+
+    return init  # type: ignore[return-value]
+
+
+def fans(*shape: int) -> tuple[int, int]:
+    """`(fan_in, fan_out)` of a weight of this shape (Flux: `nfan`).
+
+    >>> fans(10, 5), fans(3, 3, 8, 16), fans(7), fans()
+    ((10, 5), (72, 144), (1, 7), (1, 1))
+    """
+    if len(shape) < 2:
+        return 1, math.prod(shape)
+    kernel = math.prod(shape[:-2])
+    return kernel * shape[-2], kernel * shape[-1]
+
+
+def _uniform(shape: tuple[int, ...], bound: float, rng: Generator | None, dtype: Any) -> Array:
+    wide = jnp.promote_types(dtype, jnp.float32)
+    return generator(rng).uniform(shape, -bound, bound, wide).astype(dtype)
+
+
+def _normal(shape: tuple[int, ...], std: Any, rng: Generator | None, dtype: Any) -> Array:
+    return (std * generator(rng).normal(shape, jnp.promote_types(dtype, jnp.float32))).astype(dtype)
+
+
+def _root(fan: float) -> float:
+    return math.sqrt(max(fan, 1))  # a layer without inputs has no weights to scale
+
+
+@initialiser
+def glorot_uniform(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, gain: float = 1.0) -> Array:
+    """Uniform on `[-b, b)` with `b = gain * sqrt(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
+
+    >>> import fluxion as fx
+    >>> fx.glorot_uniform(10, 5).shape
+    (10, 5)
+    """
+    return _uniform(shape, gain * math.sqrt(6) / _root(sum(fans(*shape))), rng, dtype)
+
+
+@initialiser
+def glorot_normal(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, gain: float = 1.0) -> Array:
+    """Normal with standard deviation `gain * sqrt(2 / (fan_in + fan_out))` (Glorot and Bengio 2010).
+
+    >>> import fluxion as fx
+    >>> fx.glorot_normal(10, 5).shape
+    (10, 5)
+    """
+    return _normal(shape, gain * math.sqrt(2) / _root(sum(fans(*shape))), rng, dtype)
+
+
+@initialiser
+def kaiming_uniform(
+    *shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, gain: float = math.sqrt(2)
+) -> Array:
+    """Uniform on `[-b, b)` with `b = gain * sqrt(3 / fan_in)` (He et al. 2015); the default `gain` suits `relu`.
+
+    >>> import fluxion as fx
+    >>> fx.kaiming_uniform(3, 3, 8, 16).shape
+    (3, 3, 8, 16)
+    """
+    return _uniform(shape, gain * math.sqrt(3) / _root(fans(*shape)[0]), rng, dtype)
+
+
+@initialiser
+def kaiming_normal(
+    *shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, gain: float = math.sqrt(2)
+) -> Array:
+    """Normal with standard deviation `gain / sqrt(fan_in)` (He et al. 2015); the default `gain` suits `relu`.
+
+    >>> import fluxion as fx
+    >>> fx.Dense(10, 5, init=fx.kaiming_normal(gain=1.0)).weight.shape
+    (10, 5)
+    """
+    return _normal(shape, gain / _root(fans(*shape)[0]), rng, dtype)
+
+
+@initialiser
+def lecun_normal(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, gain: float = 1.0) -> Array:
+    """Normal with standard deviation `gain / sqrt(fan_in)`, without values beyond 2 standard deviations (LeCun 1998).
+
+    What is cut off is made up for: the values that remain have that standard deviation.
+
+    >>> import fluxion as fx
+    >>> fx.lecun_normal(10, 5).shape
+    (10, 5)
+    """
+    std = gain / _root(fans(*shape)[0]) / _TRUNCATED_STD
+    return _truncated(shape, 0.0, std, -2 * std, 2 * std, rng, dtype)
+
+
+@initialiser
+def truncated_normal(
+    *shape: int,
+    rng: Generator | None = None,
+    dtype: Any = jnp.float32,
+    mean: float = 0.0,
+    std: float = 1.0,
+    lo: float = -2.0,
+    hi: float = 2.0,
+) -> Array:
+    """Normal of the given mean and standard deviation, without the values outside `[lo, hi]`.
+
+    >>> import fluxion as fx
+    >>> bool(abs(fx.truncated_normal(100, std=5.0)).max() <= 2)
+    True
+    """
+    if not lo < hi or std <= 0:
+        raise ValueError(f"truncated_normal takes lo < hi and std > 0, got lo={lo}, hi={hi}, std={std}")
+    return _truncated(shape, mean, std, lo, hi, rng, dtype)
+
+
+def _truncated(shape: tuple[int, ...], mean: float, std: float, lo: float, hi: float, rng: Any, dtype: Any) -> Array:
+    wide = jnp.promote_types(dtype, jnp.float32)
+    key = generator(rng).next_key()
+    draws = jax.random.truncated_normal(key, (lo - mean) / std, (hi - mean) / std, shape, wide)
+    return jnp.clip(mean + std * draws, lo, hi).astype(dtype)
+
+
+@initialiser
+def orthogonal(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, gain: float = 1.0) -> Array:
+    """`gain` times a random matrix with orthonormal columns, or rows where there are fewer of them (Saxe et al. 2013).
+
+    From the QR decomposition of a normal matrix. All axes but the last count as the rows.
+
+    >>> import fluxion as fx
+    >>> import jax.numpy as jnp
+    >>> q = fx.orthogonal(8, 3)
+    >>> bool(abs(q.T @ q - jnp.eye(3)).max() < 1e-5)
+    True
+    """
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    draws = generator(rng).normal((max(rows, columns), min(rows, columns)), jnp.promote_types(dtype, jnp.float32))
+    q, r = jnp.linalg.qr(draws)
+    q = q * jnp.where(jnp.diag(r) < 0, -1, 1).astype(q.dtype)[None]  # makes every such matrix equally likely
+    return (gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+
+
+@initialiser
+def identity_init(
+    *shape: int,
+    rng: Generator | None = None,
+    dtype: Any = jnp.float32,
+    gain: float = 1.0,
+    shift: int | tuple[int, ...] = 0,
+) -> Array:
+    """Weights with which a layer returns its input: `gain` on the diagonal of input and output channels, 0 elsewhere.
+
+    A Conv with pad="same" has the diagonal at the centre of its kernel. `shift` moves everything along the axes,
+    around the ends, by one int for all axes or one for each. One axis (a bias) gives zeros.
+
+    >>> import fluxion as fx
+    >>> fx.identity_init(2, 3).tolist()
+    [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]
+    """
+    weight = np.zeros(shape, np.float64)
+    if len(shape) > 1:
+        centre = tuple((size - 1) // 2 for size in shape[:-2])
+        weight[centre] = gain * np.eye(*shape[-2:])
+    return jnp.asarray(np.roll(weight, shift, tuple(range(weight.ndim))), dtype)
+
+
+@initialiser
+def normal(
+    *shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, mean: float = 0.0, std: float = 1.0
+) -> Array:
+    """Normal of the given mean and standard deviation (Flux: `randn32`).
+
+    >>> import fluxion as fx
+    >>> fx.normal(10, 5, std=0.02).shape
+    (10, 5)
+    """
+    return (mean + _normal(shape, std, rng, jnp.promote_types(dtype, jnp.float32))).astype(dtype)
+
+
+@initialiser
+def zeros(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32) -> Array:
+    """Zeros; `rng` is accepted so that every initialiser is called alike.
+
+    >>> import fluxion as fx
+    >>> fx.zeros(2).tolist()
+    [0.0, 0.0]
+    """
+    return jnp.zeros(shape, dtype)
+
+
+@initialiser
+def ones(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32) -> Array:
+    """Ones; `rng` is accepted so that every initialiser is called alike.
+
+    >>> import fluxion as fx
+    >>> fx.ones(2).tolist()
+    [1.0, 1.0]
+    """
+    return jnp.ones(shape, dtype)

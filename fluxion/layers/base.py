@@ -1,0 +1,164 @@
+"""What the layers share: how they read when typed, and how they refuse an input of the wrong size.
+
+A layer is any callable object. `Layer` only adds the printed form; `__trainable__` names the fields that training
+changes, where an object has fields of numbers that training must leave alone.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fluxion.errors import SizeError
+from fluxion.onehot import OneHotArray
+from fluxion.ops.activations import identity
+from fluxion.ops.arrays import as_float, is_concrete, match_rank
+from fluxion.ops.windows import is_integer
+
+
+class Layer:
+    """Optional base of layers: `print(layer)` reads as the layer was typed."""
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        """Positional and keyword arguments that make such a layer; what is as by default is left out."""
+        return [], {}
+
+    def typed(self) -> str:
+        """The layer on one line, as it was typed.
+
+        >>> import fluxion as fx
+        >>> fx.Dense(10, 5, fx.relu, bias=False).typed()
+        'Dense(10, 5, relu, bias=False)'
+        """
+        positional, keywords = self.arguments()
+        parts = [typed(value) for value in positional]
+        parts += [f"{name}={typed(value)}" for name, value in keywords.items()]
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def __repr__(self) -> str:
+        from fluxion.show import show_text
+
+        return show_text(self)
+
+
+def typed(value: Any) -> str:
+    """Any value as one types it: a layer with its arguments, a function by its name.
+
+    >>> typed(jnp.tanh), typed("same"), typed((3, 3))
+    ('tanh', "'same'", '(3, 3)')
+    """
+    if isinstance(value, Layer):
+        return value.typed()
+    if isinstance(value, (tuple, list)):
+        inside = ", ".join(typed(entry) for entry in value) + ("," if len(value) == 1 and type(value) is tuple else "")
+        return f"[{inside}]" if isinstance(value, list) else f"({inside})"
+    if isinstance(value, functools.partial):
+        keywords = [f"{name}={typed(entry)}" for name, entry in value.keywords.items()]
+        return f"partial({', '.join([typed(value.func), *map(typed, value.args), *keywords])})"
+    if not is_concrete(value):
+        return "..."
+    if isinstance(value, (np.ndarray, Array)):
+        return f"array{tuple(value.shape)}" if value.ndim else repr(value.item())
+    if callable(value) and hasattr(value, "__name__"):
+        return value.__name__
+    return f"{type(value).__name__}(...)" if hasattr(value, "__dict__") else repr(value)
+
+
+def changed(**fields: tuple[Any, Any]) -> dict[str, Any]:
+    """The values of `(value, default)` pairs that differ from their default."""
+    return {name: value for name, (value, default) in fields.items() if is_concrete(value) and value != default}
+
+
+def activation_argument(activation: Any) -> list[Any]:
+    return [] if activation is identity else [activation]
+
+
+def size_of(value: Any, name: str) -> int:
+    """A size as an int; anything but a positive integer is an error."""
+    if not is_integer(value) or value < 1:
+        raise ValueError(f"{name} takes sizes that are ints of at least 1, got {value!r}")
+    return int(value)
+
+
+def function_of(activation: Any, name: str) -> Callable[..., Any]:
+    if not callable(activation):
+        raise TypeError(f"{name} takes a function as its activation, such as fluxion.relu, got {activation!r}")
+    return activation
+
+
+def active_of(active: Any, name: str) -> bool | None:
+    """The tri-state `active` field: True trains, False tests, None (or "auto") trains inside a gradient."""
+    if isinstance(active, str) and active == "auto":
+        return None
+    if active is not None and not isinstance(active, bool):
+        raise ValueError(f'{name} takes active=True, False, None or "auto", got {active!r}')
+    return active
+
+
+def draw(init: Callable[..., Any], shape: tuple[int, ...], rng: Any) -> Array:
+    """The array that an initialiser makes, with its shape checked."""
+    weight = init(*shape) if rng is None else init(*shape, rng=rng)
+    if jnp.shape(weight) != shape:
+        raise ValueError(f"{typed(init)} made an array of shape {jnp.shape(weight)}, wanted {shape}")
+    return weight
+
+
+def make_bias(bias: Any, weight: Array, shape: tuple[int, ...] | None = None) -> Array | None:
+    """True: zeros like the weight. False or None: no bias. An array: itself, with its shape checked."""
+    shape = weight.shape[-1:] if shape is None else shape
+    if bias is None or bias is False:
+        return None
+    if bias is True:
+        return jnp.zeros(shape, weight.dtype)
+    if jnp.shape(bias) != shape:
+        raise ValueError(f"bias takes True, False or an array of shape {shape}, got {typed(bias)}")
+    return jnp.asarray(bias, weight.dtype)
+
+
+def input_array(layer: Any, x: Any) -> Array:
+    """`x` as an array. A tuple is refused: JAX would stack its entries along a new axis."""
+    if isinstance(x, tuple):
+        raise TypeError(f"{typed(layer)} expects one array, got a tuple of {len(x)}; Parallel takes several inputs")
+    return jnp.asarray(x)
+
+
+def features(layer: Any, x: Any, size: int, what: str) -> Any:
+    """`x` as an array whose last axis has `size` entries; a one-hot array stays one."""
+    x = x if isinstance(x, OneHotArray) else input_array(layer, x)
+    if x.ndim == 0 or x.shape[-1] != size:
+        raise SizeError(f"{typed(layer)} expects {size} {what} (last axis), got an array of shape {x.shape}", layer)
+    return x
+
+
+def match_half(x: Any, weight: Array) -> Any:
+    """`x` in the type of a half-precision weight, so that a float32 input does not turn the layer to float32."""
+    half = jnp.finfo(weight.dtype).bits <= 16
+    return x if isinstance(x, OneHotArray) or not half else as_float(x).astype(weight.dtype)
+
+
+def add_bias(y: Array, bias: Array | None) -> Array:
+    return y if bias is None else y + match_rank(bias, y)
+
+
+def call_op(layer: Any, op: Callable[..., Array], x: Any, *arguments: Any, **keywords: Any) -> Array:
+    """`op(x, ...)`, whose size errors then name the layer as typed instead of the function."""
+    try:
+        return op(input_array(layer, x), *arguments, **keywords)
+    except SizeError as error:
+        raise SizeError(typed(layer) + error.message.removeprefix(op.__name__), layer) from None
+
+
+def inside(error: SizeError, place: str) -> SizeError:
+    """Notes where in its container the layer that refused its input stands, as `.layers[2]`."""
+    error.path = f"model{place}{error.path.removeprefix('model')}"
+    return error
+
+
+def stop_gradient(value: Any) -> Array:
+    return jax.lax.stop_gradient(value)

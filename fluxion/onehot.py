@@ -1,0 +1,239 @@
+"""One-hot arrays: which of several labels each observation has, stored as one integer per observation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fluxion.ops.arrays import is_concrete
+
+
+class OneHotArray:
+    """A boolean array of shape `(*indices.shape, count)` that is true where the last axis equals the index.
+
+    It holds the integers `indices` and the int `count` of labels. Losses, Embedding, Dense and `@` use the integers;
+    any other function of NumPy and JAX sees the boolean array. An index outside `0..count-1` is a row without a true
+    entry.
+
+    >>> y = OneHotArray([0, 2], 3)
+    >>> y.shape, y[1].shape
+    ((2, 3), (3,))
+    """
+
+    __trainable__ = ()
+    __array_priority__ = 200
+
+    def __init__(self, indices: Any, count: int) -> None:
+        indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
+        if not jnp.issubdtype(indices.dtype, jnp.integer):
+            raise TypeError(f"OneHotArray takes integer indices, got {indices.dtype}")
+        self.indices = indices
+        self.count = count
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (*self.indices.shape, self.count)
+
+    @property
+    def ndim(self) -> int:
+        return self.indices.ndim + 1
+
+    @property
+    def size(self) -> int:
+        return self.indices.size * self.count
+
+    @property
+    def dtype(self) -> np.dtype:
+        return np.dtype(bool)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, position: Any) -> Any:
+        """Observations stay one-hot; a position that reaches into the label axis gives the boolean entries."""
+        parts = position if isinstance(position, tuple) else (position,)
+        if any(part is Ellipsis for part in parts) or sum(part is not None for part in parts) > self.indices.ndim:
+            return self.dense()[position]
+        return OneHotArray(self.indices[position], self.count)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self[position] for position in range(len(self)))
+
+    def dense(self) -> Any:
+        """The boolean array: NumPy's where the indices are NumPy's, else JAX's."""
+        if isinstance(self.indices, (np.ndarray, np.generic)):
+            return self.indices[..., None] == np.arange(self.count)
+        labels = jnp.expand_dims(jnp.arange(self.count, dtype=self.indices.dtype), tuple(range(self.indices.ndim)))
+        return self.indices[..., None] == labels
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.dense(), dtype)
+
+    def __jax_array__(self) -> Array:
+        return jnp.asarray(self.dense())
+
+    def __eq__(self, other: Any) -> Any:
+        return self.dense() == (other.dense() if isinstance(other, OneHotArray) else other)
+
+    def __ne__(self, other: Any) -> Any:
+        return ~(self == other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __matmul__(self, weight: Any) -> Array:
+        """Row `indices` of `weight`, which has shape `(count, n)`: the matrix product without its multiplications."""
+        weight = jnp.asarray(weight)
+        if weight.ndim != 2 or weight.shape[0] != self.count:
+            raise ValueError(f"one-hot of shape {self.shape} @ array of shape {weight.shape}: wanted {self.count} rows")
+        return weight.at[self.indices].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+    def __repr__(self) -> str:
+        return f"OneHotArray(indices of shape {self.indices.shape}, {self.count} labels)"
+
+
+def onehot(x: Any, labels: Iterable[Any], *default: Any) -> OneHotArray:
+    """The one-hot vector of `x` among `labels`; a value that is none of them counts as `default`, if there is one.
+
+    >>> import fluxion as fx
+    >>> import numpy as np
+    >>> np.asarray(fx.onehot("b", "abc")).tolist()
+    [False, True, False]
+    >>> np.asarray(fx.onehot("z", "abc", "a")).tolist()
+    [True, False, False]
+    """
+    batch = onehotbatch([x] if is_concrete(x) else jnp.asarray(x)[None], labels, *default)
+    return batch[0]
+
+
+def onehotbatch(xs: Any, labels: Iterable[Any], *default: Any) -> OneHotArray:
+    """One-hot array of shape `(*xs.shape, len(labels))`: where each value of `xs` stands among `labels`.
+
+    `xs` is an array, a list, a string or another iterable of values. `labels` are distinct values: a list, a string,
+    a range. A value that is none of them is an error, or counts as `default`, if there is one. While JAX traces `xs`,
+    whose values are then not known, it becomes a row without a true entry.
+
+    >>> import fluxion as fx
+    >>> import numpy as np
+    >>> np.asarray(fx.onehotbatch([1, 0, 1], range(2))).astype(int).tolist()
+    [[0, 1], [1, 0], [0, 1]]
+    >>> fx.onehotbatch("abba", "abc").shape
+    (4, 3)
+    """
+    labels = list(labels)
+    fallback = _default_position(labels, *default)
+    if not is_concrete(xs):
+        return OneHotArray(_traced_positions(xs, labels, fallback), len(labels))
+    values, shape = _values_and_shape(xs)
+    positions = _numeric_positions(values, labels)
+    if positions is None:
+        table = {label: position for position, label in enumerate(labels)}
+        values = values.tolist() if isinstance(values, np.ndarray) else values
+        positions = np.asarray([table.get(value, -1) for value in values], np.int32)
+    if (positions < 0).any():
+        if fallback is None:
+            missing = values[int(np.argmax(positions < 0))]
+            raise ValueError(
+                f"Value {_plain(missing)!r} is not in labels {_some(labels)}; a third argument is a default"
+            )
+        positions = np.where(positions < 0, np.int32(fallback), positions)
+    indices = positions.astype(np.int32).reshape(shape)
+    return OneHotArray(jnp.asarray(indices) if isinstance(xs, jax.Array) else indices, len(labels))
+
+
+def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
+    """Position of the largest entry along the last axis (the first of equals), or the label that stands there.
+
+    `y` is a one-hot array, scores or probabilities. With `labels` the result is a NumPy array of labels, or one label
+    for a vector `y`. Inverse of `onehotbatch`.
+
+    >>> import fluxion as fx
+    >>> fx.onecold([[0.1, 0.7, 0.2], [0.9, 0.1, 0.0]], ["a", "b", "c"]).tolist()
+    ['b', 'a']
+    """
+    if not isinstance(y, OneHotArray):
+        y = y if hasattr(y, "shape") else np.asarray(y)
+        if len(y.shape) == 0 or y.shape[-1] == 0:
+            raise ValueError(f"onecold needs an array with labels along its last axis, got an array of shape {y.shape}")
+        if is_concrete(y) and y.dtype != bool and bool(jnp.isnan(jnp.max(jnp.asarray(y)))):
+            raise ValueError(f"onecold got NaN among the scores, an array of shape {y.shape}")
+    if labels is not None and len(labels) != y.shape[-1]:
+        raise ValueError(
+            f"onecold got {len(labels)} labels for {y.shape[-1]} entries along the last axis of an array of shape "
+            f"{tuple(y.shape)}; these must agree"
+        )
+    positions = y.indices if isinstance(y, OneHotArray) else jnp.argmax(jnp.asarray(y), axis=-1)
+    if labels is None:
+        return positions
+    if not is_concrete(positions):
+        return jnp.asarray(labels)[positions]
+    found = _label_array(list(labels))[np.asarray(positions)]
+    return found if np.ndim(positions) else _plain(found)
+
+
+def _default_position(labels: list[Any], *default: Any) -> int | None:
+    """Checks the labels, and finds the default among them."""
+    if len(default) > 1:
+        raise TypeError(f"one default label at most, got {len(default)}: {default}")
+    if not labels:
+        raise ValueError("labels are empty; give at least one label")
+    seen: set[Any] = set()
+    for label in labels:
+        if label in seen:
+            raise ValueError(f"Label {label!r} occurs more than once in labels {_some(labels)}")
+        seen.add(label)
+    if default and default[0] not in seen:
+        raise ValueError(f"Default value {default[0]!r} is not in labels {_some(labels)}")
+    return labels.index(default[0]) if default else None
+
+
+def _values_and_shape(xs: Any) -> tuple[Any, tuple[int, ...]]:
+    """The values of `xs` in one row, and the shape they had."""
+    if not hasattr(xs, "__array__"):
+        xs = list(xs)
+        if not any(isinstance(x, list) or hasattr(x, "__array__") for x in xs):
+            return xs, (len(xs),)
+    values = np.asarray(xs)
+    return values.ravel(), values.shape
+
+
+def _numeric_positions(values: Any, labels: list[Any]) -> np.ndarray | None:
+    """Positions of numbers among numbers, -1 where there is none, in a few calls of NumPy; None for other values."""
+    if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
+        return None
+    if not all(isinstance(label, (int, float, np.number, np.bool_)) for label in labels):
+        return None
+    known = np.asarray(labels)
+    order = np.argsort(known)
+    places = np.minimum(np.searchsorted(known[order], values), len(labels) - 1)
+    positions = order[places]
+    return np.where(known[positions] == values, positions, -1)
+
+
+def _traced_positions(xs: Array, labels: list[Any], fallback: int | None) -> Array:
+    known = jnp.expand_dims(jnp.asarray(labels), tuple(range(xs.ndim)))
+    hits = xs[..., None] == known
+    missing = len(labels) if fallback is None else fallback
+    return jnp.where(hits.any(-1), jnp.argmax(hits, -1), missing).astype(jnp.int32)
+
+
+def _label_array(labels: list[Any]) -> np.ndarray:
+    found = np.asarray(labels) if not any(isinstance(label, (tuple, list)) for label in labels) else None
+    mixed = len({type(label) for label in labels}) > 1 and any(isinstance(label, str) for label in labels)
+    if found is None or mixed:
+        found = np.empty(len(labels), object)
+        found[:] = labels
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, (np.generic, jax.Array)) else value
+
+
+def _some(labels: list[Any]) -> str:
+    shown = [repr(_plain(label)) for label in labels[:10]]
+    return f"[{', '.join(shown)}{', ...' if len(labels) > 10 else ''}]"

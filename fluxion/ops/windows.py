@@ -1,0 +1,120 @@
+"""Windows that slide over the spatial axes of an array: parsing and checking what convolution and pooling share."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from jax import Array
+
+from fluxion.errors import SizeError
+
+Pads = tuple[tuple[int, int], ...]
+AXES = {
+    1: "(batch, length, channels)",
+    2: "(batch, height, width, channels)",
+    3: "(batch, depth, height, width, channels)",
+}
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
+def per_axis(value: Any, count: int, name: str, least: int = 1) -> tuple[int, ...]:
+    """One int for each of `count` axes, from one int for all of them or a tuple.
+
+    >>> per_axis(2, 3, "stride")
+    (2, 2, 2)
+    """
+    values = (value,) * count if is_integer(value) else tuple(value) if isinstance(value, (tuple, list)) else ()
+    if len(values) != count or not all(is_integer(entry) and entry >= least for entry in values):
+        many = f"a tuple of {count} ints" if count > 1 else "a tuple of one int"
+        raise ValueError(f"{name} takes an int or {many}, each at least {least}, got {value!r}")
+    return tuple(int(entry) for entry in values)
+
+
+def window_sizes(window: Any, name: str) -> tuple[int, ...]:
+    """A window as a tuple with one size for each of 1 to 3 spatial axes.
+
+    >>> window_sizes([3, 3], "kernel")
+    (3, 3)
+    """
+    if not isinstance(window, (tuple, list)) or not 1 <= len(window) <= 3:
+        raise ValueError(f"{name} takes a tuple with one size for each of 1 to 3 axes, as (3, 3), got {window!r}")
+    return per_axis(window, len(window), name)
+
+
+def parse_pad(pad: Any, count: int) -> Pads | Literal["same"]:
+    """Padding as (low, high) pairs, one for each axis, or the word "same".
+
+    `pad` is one int for every side, `count` ints for both sides of each axis, `count` pairs (low, high), `2 * count`
+    ints (low, high, low, high ...), or "same".
+
+    >>> parse_pad((0, 1, 1, 2), 2)
+    ((0, 1), (1, 2))
+    """
+    if isinstance(pad, str) and pad == "same":
+        return "same"
+    values = (pad,) * count if is_integer(pad) else tuple(pad) if isinstance(pad, (tuple, list)) else ()
+    if len(values) == count and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in values):
+        values = tuple(entry for pair in values for entry in pair)
+    elif len(values) == count:
+        values = tuple(entry for entry in values for _ in range(2))
+    if len(values) != 2 * count or not all(is_integer(entry) and entry >= 0 for entry in values):
+        ways = f"{count} ints, {count} pairs (low, high), {2 * count} ints" if count > 1 else "a pair (low, high)"
+        raise ValueError(f'pad takes an int of at least 0, {ways} or "same", got {pad!r}')
+    return tuple((int(low), int(high)) for low, high in zip(values[::2], values[1::2], strict=True))
+
+
+def short_pad(pad: Pads | Literal["same"]) -> Any:
+    """The shortest way to write what `parse_pad` returned.
+
+    >>> short_pad(((1, 1), (1, 1))), short_pad(((1, 1), (2, 2))), short_pad(((0, 1), (2, 2)))
+    (1, (1, 2), (0, 1, 2, 2))
+    """
+    if isinstance(pad, str):
+        return pad
+    if any(low != high for low, high in pad):
+        return tuple(entry for pair in pad for entry in pair)
+    return short_tuple(tuple(low for low, _ in pad))
+
+
+def short_tuple(values: tuple[int, ...]) -> Any:
+    """One int where all entries agree.
+
+    >>> short_tuple((2, 2)), short_tuple((1, 2))
+    (2, (1, 2))
+    """
+    return values[0] if len(set(values)) == 1 else values
+
+
+def check_axes(name: str, x: Array, spatial: int) -> None:
+    """Raises a SizeError unless `x` has a batch axis, `spatial` axes and a channel axis."""
+    if x.ndim != spatial + 2:
+        raise SizeError(f"{name} expects {spatial + 2} axes {AXES[spatial]}, got an array of shape {x.shape}")
+
+
+def resolve_pads(
+    name: str,
+    x: Array,
+    window: tuple[int, ...],
+    stride: tuple[int, ...],
+    pad: Pads | Literal["same"],
+    dilation: tuple[int, ...],
+) -> Pads:
+    """Padding in numbers, for `x` of shape (batch, ..., channels); a window that nowhere fits is a SizeError."""
+    sizes = x.shape[1:-1]
+    spans = tuple((size - 1) * step + 1 for size, step in zip(window, dilation, strict=True))
+    if isinstance(pad, str):
+        return tuple(_same(*axis) for axis in zip(sizes, spans, stride, strict=True))
+    if any(size + sum(pair) < span for size, pair, span in zip(sizes, pad, spans, strict=True)):
+        needed = " x ".join(str(max(span - sum(pair), 1)) for span, pair in zip(spans, pad, strict=True))
+        raise SizeError(f"{name} expects at least {needed} positions for its window, got an array of shape {x.shape}")
+    return pad
+
+
+def _same(size: int, span: int, stride: int) -> tuple[int, int]:
+    """Pads for `ceil(size / stride)` outputs, an odd one on the high side: what XLA and Keras call SAME."""
+    total = max((-(-size // stride) - 1) * stride + span - size, 0)
+    return total // 2, total - total // 2

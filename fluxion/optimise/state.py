@@ -1,0 +1,207 @@
+"""The state of an optimiser, and updates of a model with it (Optimisers.jl)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from fluxion.optimise.rules import OptimiserChain, Rule, is_optax
+from fluxion.tree.functions import trainables
+from fluxion.tree.rebuild import Rebuilt
+from fluxion.tree.walk import Walk
+
+Shape = tuple[tuple[int, ...], Any]
+
+
+class Signature:
+    """Which arrays an optimiser state belongs to: path, shape and dtype of each; compares and hashes fast."""
+
+    __slots__ = ("_hash", "shapes")
+
+    def __init__(self, params: Mapping[str, Any]) -> None:
+        self.shapes = {path: (tuple(array.shape), jax.dtypes.canonicalize_dtype(array.dtype)) for path, array in params.items()}
+        self._hash = hash(tuple(self.shapes))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(other) is Signature and self.shapes == other.shapes)
+
+    def check(self, params: Mapping[str, Any], frozen: Sequence[str] = ()) -> None:
+        """`ValueError` naming what the model has and the optimiser state has not, or the other way round."""
+        now = Signature(params).shapes
+        gone = [path for path in self.shapes if path not in now and path not in frozen]
+        new = [path for path in now if path not in self.shapes]
+        other = [f"{path} {_text(self.shapes[path])} is now {_text(now[path])}" for path in now if path in self.shapes and now[path] != self.shapes[path]]
+        if not (gone or new or other):
+            return
+        parts = [f"missing: {', '.join(gone)}"] * bool(gone) + [f"new: {', '.join(new)}"] * bool(new) + other
+        raise ValueError(
+            f"the model is not the one that setup saw ({'; '.join(parts)}); call fx.setup(rule, model) again after changing a model"
+        )
+
+
+def _text(shape: Shape) -> str:
+    return f"{jnp.dtype(shape[1]).name}{list(shape[0])}"
+
+
+class OptState:
+    """What an optimiser remembers between updates. `rule` holds the hyperparameters; `state` is the Optax state."""
+
+    __trainable__ = ()
+
+    def __init__(self, rule: Any, params: Mapping[str, Any]) -> None:
+        self.rule = rule
+        self.signature = Signature(params)
+        state = self.transformation(rule).init({path: jnp.asarray(array) for path, array in params.items()})
+        # fresh buffers: the program takes them over at each update
+        self.leaves, self.definition = jax.tree.flatten(jax.tree.map(lambda x: jnp.array(x, copy=True), state))
+
+    @staticmethod
+    def transformation(rule: Any) -> optax.GradientTransformation:
+        """The rule as an Optax transformation, whose updates are added."""
+        if isinstance(rule, Rule):
+            return optax.chain(rule.direction(), optax.scale(-1.0))
+        return rule
+
+    @property
+    def state(self) -> Any:
+        """The Optax state, over a dict from paths to arrays."""
+        return jax.tree.unflatten(self.definition, self.leaves)
+
+    def hyperparameters(self) -> tuple[Any, list[float]]:
+        """What of the rule decides the program, and the floats that are its inputs."""
+        if not isinstance(self.rule, Rule) or _holds_optax(self.rule):
+            return id(self.rule), []
+        segment = Walk().run(self.rule)
+        return segment.structure, segment.numbers
+
+    def owned_leaves(self) -> list[Any]:
+        """The arrays of the state; those that somebody else holds too are copied first."""
+        return copy_if_shared(self.leaves, [1] * len(self.leaves))
+
+    def updater(self) -> Callable[..., Any]:
+        """The pure function `(params, gradients, state leaves, floats) -> (new params, new state leaves)`."""
+        rule, definition = self.rule, self.definition
+        segment = Walk().run(rule) if isinstance(rule, Rule) and not _holds_optax(rule) else None
+
+        def step(params: dict[str, Any], gradients: dict[str, Any], leaves: list[Any], floats: list[Any]) -> Any:
+            current = Rebuilt([segment.structure], [segment.leaves], [floats]).root if segment is not None else rule
+            state = jax.tree.unflatten(definition, leaves)
+            frozen = [path for path in self.signature.shapes if path not in params]
+            everything = dict(params)
+            for path in frozen:  # their place in the state is kept, and not changed
+                shape, dtype = self.signature.shapes[path]
+                everything[path] = jnp.zeros(shape, dtype)
+            full = {path: gradients.get(path, None) for path in everything}
+            full = {path: jnp.zeros_like(everything[path]) if g is None else g for path, g in full.items()}
+            updates, new_state = self.transformation(current).update(full, state, everything)
+            skipped = {path for path in everything if path not in gradients or path in frozen}
+            if skipped:
+                new_state = _keep(state, new_state, skipped)
+            new = {path: p if path in skipped else (p + updates[path]).astype(p.dtype) for path, p in params.items()}
+            new_leaves = [n.astype(o.dtype) for n, o in zip(jax.tree.leaves(new_state), leaves, strict=True)]
+            return new, new_leaves
+
+        return step
+
+    def __repr__(self) -> str:
+        return f"OptState({self.rule!r}, {len(self.signature.shapes)} arrays)"
+
+
+def _holds_optax(rule: Any) -> bool:
+    return isinstance(rule, OptimiserChain) and any(not isinstance(part, Rule) or _holds_optax(part) for part in rule.rules)
+
+
+def _keep(old: Any, new: Any, paths: set[str]) -> Any:
+    """The new state, but the old one at the given paths."""
+
+    def choose(path: Any, a: Any, b: Any) -> Any:
+        return a if any(getattr(entry, "key", None) in paths for entry in path) else b
+
+    return jax.tree_util.tree_map_with_path(choose, old, new)
+
+
+_BASE = next(map(sys.getrefcount, [object()]))
+
+
+def copy_if_shared(arrays: list[Any], owners: list[int]) -> list[Any]:
+    """The same arrays, but copies of those that more than `owners` places hold: their buffers are about to be taken over."""
+    counts = map(sys.getrefcount, arrays)
+    expected = _BASE - 1
+    if all(count <= expected + own for count, own in zip(counts, owners, strict=True)):
+        return arrays
+    counts = list(map(sys.getrefcount, arrays))
+    return [
+        jnp.array(array, copy=True) if count > expected + own and isinstance(array, jax.Array) else array
+        for array, count, own in zip(list(arrays), counts, owners, strict=True)
+    ]
+
+
+def setup(rule: Any, model: Any) -> OptState:
+    """The optimiser state for a model: one entry per trainable array, a tied array once. Flux: `setup`.
+
+    `rule` is one of Fluxion's (`Adam(1e-3)`), a chain of them, or any `optax.GradientTransformation`, which sees a dict from paths to
+    arrays. `TypeError` for anything else; `ValueError` if the model has nothing to train.
+
+    >>> import fluxion as fx
+    >>> model = fx.Dense(3, 2)
+    >>> fx.setup(fx.Adam(1e-3), model)
+    OptState(Adam(learning_rate=0.001, beta=(0.9, 0.999), epsilon=1e-08), 2 arrays)
+    """
+    if isinstance(rule, type):
+        raise TypeError(f"setup takes a rule such as {rule.__name__}(1e-3), got the class {rule.__name__} itself")
+    if not isinstance(rule, Rule) and not is_optax(rule):
+        swapped = isinstance(model, Rule) or is_optax(model)
+        hint = "; the rule comes first: setup(rule, model)" if swapped else ""
+        raise TypeError(f"setup takes a rule such as Adam(1e-3) or an Optax transformation, got {type(rule).__name__}{hint}")
+    params = trainables(model)
+    if not params:
+        raise ValueError("setup found nothing to train in this model: no floating-point arrays, or all of them are frozen")
+    return OptState(rule, params)
+
+
+def adjust(opt_state: OptState, **hyperparameters: Any) -> None:
+    """Changes hyperparameters in place and keeps the state; no recompilation for floats. Flux: `adjust!`.
+
+    In a chain every rule that has a field of that name takes it. `ValueError` if none has; then nothing is changed.
+
+    >>> import fluxion as fx
+    >>> opt = fx.setup(fx.Adam(1e-3), fx.Dense(3, 2))
+    >>> fx.adjust(opt, learning_rate=1e-4)
+    >>> opt.rule.learning_rate
+    0.0001
+    """
+    _check_state(opt_state, "adjust")
+    if not hyperparameters:
+        raise TypeError("adjust needs something to change, such as adjust(opt_state, learning_rate=1e-4)")
+    rules = _rules(opt_state.rule)
+    for name in hyperparameters:
+        if not any(name in vars(rule) for rule in rules):
+            known = sorted({field for rule in rules for field in vars(rule)} - {"rules"})
+            raise ValueError(f"{opt_state.rule!r} has no hyperparameter {name!r}; it has {', '.join(known) or 'none'}")
+    checked = []
+    for rule in rules:
+        fields = {**vars(rule), **{k: v for k, v in hyperparameters.items() if k in vars(rule)}}
+        checked.append((rule, vars(type(rule)(**fields)) if "rules" not in fields else {}))
+    for rule, fields in checked:
+        rule.__dict__.update(fields)
+
+
+def _rules(rule: Any) -> list[Any]:
+    if isinstance(rule, OptimiserChain):
+        return [inner for part in rule.rules for inner in _rules(part)]
+    return [rule] if isinstance(rule, Rule) else []
+
+
+def _check_state(opt_state: Any, name: str) -> None:
+    if isinstance(opt_state, Rule) or is_optax(opt_state):
+        raise TypeError(f"{name} takes an optimiser state, got the rule {opt_state!r}; make one with fx.setup(rule, model)")
+    if not isinstance(opt_state, OptState):
+        raise TypeError(f"{name} takes an optimiser state from fx.setup(rule, model), got {type(opt_state).__name__}")

@@ -1,0 +1,179 @@
+"""`update`: one step of an optimiser on a model, given a gradient."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from fluxion.compile.fallback import is_eager, outside_traces
+from fluxion.compile.trace import Call, Context
+from fluxion.optimise.state import OptState, Signature, _check_state, copy_if_shared
+from fluxion.tree.functions import is_inexact
+from fluxion.tree.select import Gradient, Trainable, data_children, matching_part, resolve
+from fluxion.tree.walk import REFERENCE, SEGMENT, Structure
+
+
+class Layout:
+    """Where the trainable arrays of a structure are: their numbers among all arrays, and their paths."""
+
+    def __init__(self, call: Call, names: Sequence[str] = ("", "")) -> None:
+        self.context = Context(call, names, lambda f, args: None, False)
+        self.keys = Trainable(self.context.structures, 0, self.context.argument(0)).leaves
+        leaves = call.leaves()
+        self.keys = [key for key in self.keys if is_inexact(leaves[self.context.leaf_number(key)])]
+        self.numbers = [self.context.leaf_number(key) for key in self.keys]
+        paths = self.context.paths()
+        self.paths = tuple(paths[key].removeprefix(".") for key in self.keys)
+        everything = {paths[key].removeprefix(".") for key in paths}
+        self.frozen = tuple(path for path in everything if path not in self.paths)
+
+    def gradients(self, gradient: Any) -> list[Any]:
+        """The gradient of each trainable array, None where there is none."""
+        number, (marker, what) = resolve(self.context.structures, 0, self.context.argument(0))
+        pending = getattr(gradient, "_pending", None) if type(gradient) is Gradient else None
+        if pending is not None and pending.stands_for(self.context.structures[number]):
+            return [pending.leaf(k) for _, k in self.keys]
+        found: dict[tuple[int, int], Any] = {}
+        self._collect(number, (marker, what), gradient, "", found)
+        indices = [self.context.structures[s].leaf_indices[k] for s, k in self.keys]
+        return [found.get((s, index)) for (s, _), index in zip(self.keys, indices, strict=True)]
+
+    def _collect(self, number: int, child: Any, part: Any, path: str, found: dict[tuple[int, int], Any]) -> None:
+        number, (marker, what) = resolve(self.context.structures, number, child)
+        if part is None or marker is not REFERENCE or (number, what) in found:
+            return
+        found[number, what] = part
+        node = self.context.structures[number].nodes.get(what)
+        if node is not None:
+            for i, inner in data_children(node):
+                if inner[0] in (REFERENCE, SEGMENT) or resolve(self.context.structures, number, inner)[1][0] is REFERENCE:
+                    self._collect(number, inner, matching_part(part, node, i, path), path + node.kind.path(node.header, i), found)
+
+
+_layouts: dict[Structure, Layout] = {}
+
+
+def layout_of(call: Call) -> Layout:
+    """The layout of a walked model, remembered by structure."""
+    layout = _layouts.get(call.structure)
+    if layout is None:
+        if len(_layouts) > 256:
+            _layouts.clear()
+        layout = _layouts[call.structure] = Layout(call)
+    return layout
+
+
+def update(opt_state: OptState, model: Any, gradient: Any) -> None:
+    """Changes the model and the optimiser state by one step of the rule, in place. Flux: `update!`.
+
+    `gradient` is one entry of what `fx.gradient` returns. Where it is None, neither the array nor its state changes.
+
+    `ValueError` for a gradient of another model, and for a model that was changed after `setup`; `TypeError` for a whole
+    tuple of gradients. Nothing is changed then.
+
+    >>> import fluxion as fx, jax.numpy as jnp
+    >>> model = fx.Dense(2, 1, init=fx.ones)
+    >>> opt = fx.setup(fx.Descent(0.5), model)
+    >>> (g,) = fx.gradient(lambda m: m(jnp.ones(2)).sum(), model)
+    >>> fx.update(opt, model, g)
+    >>> model.weight.tolist(), model.bias.tolist()
+    ([[0.5], [0.5]], [-0.5])
+    """
+    _check_state(opt_state, "update")
+    if isinstance(gradient, tuple) and len(gradient) == 1 and not (isinstance(model, tuple) and len(model) == 1):
+        raise TypeError("update takes the gradient of the model, got the tuple that fx.gradient returns; unpack it: (g,) = fx.gradient(...)")
+    call = Call(None, (model,), True)
+    layout = layout_of(call)
+    try:
+        gradients = layout.gradients(gradient)
+    except ValueError as error:
+        raise ValueError(f"this gradient is not one of this model: {error}") from None
+    leaves = call.leaves()
+    params = [leaves[number] for number in layout.numbers]
+    del leaves
+    _check(opt_state.signature, layout, params, gradients)
+    if is_eager() or call.traced or not outside_traces():
+        new, new_state = _step(opt_state, layout.paths)(params, gradients, opt_state.leaves, opt_state.hyperparameters()[1])
+        refuse_tracers([*params, *opt_state.leaves], [*new, *new_state])
+        _land(call, layout, opt_state, (new, new_state))
+        return
+    run = _compiled(opt_state, layout.paths)
+    owners = call.owners()
+    params = copy_if_shared(params, [1 + owners[number] for number in layout.numbers])
+    floats = opt_state.hyperparameters()[1]
+    landed: list[Any] = []
+    try:
+        landed.extend(map(run, (params,), (gradients,), (opt_state.owned_leaves(),), (floats,)))
+    finally:
+        if landed:
+            try:
+                _land(call, layout, opt_state, landed[0])
+            except KeyboardInterrupt:
+                _land(call, layout, opt_state, landed[0])
+                raise
+
+
+def _land(call: Call, layout: Layout, opt_state: OptState, outputs: tuple[list[Any], list[Any]]) -> None:
+    new, new_state = outputs
+    call.write(dict(zip(layout.numbers, new, strict=True)))
+    opt_state.leaves = new_state
+
+
+def refuse_tracers(old: Sequence[Any], new: Sequence[Any]) -> None:
+    """`TypeError` where an update inside a transformation of JAX would store traced values in live objects."""
+    for a, b in zip(old, new, strict=True):
+        if isinstance(b, jax.core.Tracer) and not isinstance(a, jax.core.Tracer):
+            raise TypeError(
+                "an update inside jax.jit, vmap, scan or grad would store traced values in the model; put fx.compile around the "
+                "loop instead, or take fx.gradient and return the new arrays"
+            )
+
+
+def _check(signature: Signature, layout: Layout, params: list[Any], gradients: list[Any]) -> None:
+    signature.check(dict(zip(layout.paths, params, strict=True)), layout.frozen)
+    for path, param, gradient in zip(layout.paths, params, gradients, strict=True):
+        if gradient is not None and tuple(getattr(gradient, "shape", ())) != tuple(param.shape):
+            raise ValueError(
+                f"this gradient is not one of this model: {path} has shape {tuple(param.shape)}, its gradient "
+                f"{tuple(getattr(gradient, 'shape', ()))}"
+            )
+
+
+def _step(opt_state: OptState, paths: tuple[str, ...]) -> Callable[..., Any]:
+    updater = opt_state.updater()
+
+    def step(params: list[Any], gradients: list[Any], leaves: list[Any], floats: list[Any]) -> Any:
+        named = dict(zip(paths, params, strict=True))
+        given = {path: g for path, g in zip(paths, gradients, strict=True) if g is not None}
+        new, new_leaves = updater(named, given, leaves, floats)
+        return [new[path] for path in paths], new_leaves
+
+    return step
+
+
+@functools.lru_cache(maxsize=256)
+def _compiled_for(key: tuple[Any, ...], holder: _Holder) -> Callable[..., Any]:
+    opt_state, paths = holder.value
+    return jax.jit(_step(opt_state, paths), donate_argnums=(0, 2))
+
+
+class _Holder:
+    """Carries what builds a program past the cache: it compares equal to any other."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Holder)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _compiled(opt_state: OptState, paths: tuple[str, ...]) -> Callable[..., Any]:
+    rule_key, _ = opt_state.hyperparameters()
+    key = (rule_key, opt_state.definition, opt_state.signature, paths)
+    return _compiled_for(key, _Holder((opt_state, paths)))

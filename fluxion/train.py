@@ -1,0 +1,255 @@
+"""Training: `train` is a loop over `trainstep`, and `trainstep` is gradient, update and captured writes in one program."""
+
+from __future__ import annotations
+
+import collections
+import math
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+from fluxion.compile.engine import Program, Task, run
+from fluxion.compile.outputs import pack, unpack
+from fluxion.compile.trace import Call, Context, commit, inside_trace
+from fluxion.errors import NonFiniteLossError
+from fluxion.gradient import Differentiation, scalar_loss
+from fluxion.optimise.state import OptState, _check_state, copy_if_shared
+from fluxion.optimise.update import refuse_tracers
+
+PENDING = 8
+
+
+class Step(Task):
+    """One training step. `healthy` is an array that turns false at the first loss that is not finite; then nothing changes."""
+
+    names = ("model", "batch", "loss")
+
+    def __init__(self, opt_state: OptState, healthy: Any, with_gradient: bool) -> None:
+        self.opt_state, self.healthy, self.with_gradient = opt_state, healthy, with_gradient
+        rule_key, self.floats = opt_state.hyperparameters()
+        self.key = ("step", rule_key, opt_state.definition, opt_state.signature, with_gradient)
+
+    def apply(self, f: Any, args: list[Any]) -> Any:
+        model, batch = args
+        return f(model, *batch) if type(batch) is tuple else f(model, batch)
+
+    def plan(self, context: Context) -> Differentiation:
+        """What is differentiated: the arrays of the model, no floats."""
+        memory = context.__dict__.setdefault("memory", {})
+        if "differentiation" not in memory:
+            plan = memory["differentiation"] = Differentiation(context, 1)
+            plan.numbers = {}
+        return memory["differentiation"]
+
+    def inputs(self, context: Context) -> tuple[set[int], set[int]]:
+        return {i for i in self.plan(context).leaves if context.inexact[i]}, set()
+
+    def extra(self) -> Any:
+        return self.opt_state.owned_leaves()
+
+    def constants(self) -> Any:
+        return self.floats, self.healthy
+
+    def protect(self, program: Program, call: Call, donated: list[Any]) -> list[Any]:
+        owners = call.owners()
+        return copy_if_shared(donated, [1 + owners[i] for i in program.donated_order])
+
+    def body(self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool) -> Any:
+        floats, healthy = constants
+        plan = self.plan(context)
+        out, writes, gradients, _ = plan.value_and_gradient(leaves, numbers, strict, scalar_loss)
+        paths = context.paths()
+        names = {i: paths[plan.leaves[i]].removeprefix("model").removeprefix(".") for i in gradients}
+        params = {name: leaves[i] for i, name in names.items()}
+        frozen = [path.removeprefix("model").removeprefix(".") for path in paths.values()]
+        self.opt_state.signature.check(params, [path for path in frozen if path not in params])
+        step = self.opt_state.updater()
+        new, new_state = step(params, {names[i]: g for i, g in gradients.items()}, extra, floats)
+        healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
+        weights = {i: jnp.where(healthy, new[name], leaves[i]) for i, name in names.items()}
+        weights |= {i: leaves[i] for i in plan.leaves if i not in weights}
+        writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in weights}
+        new_state = [jnp.where(healthy, after, before) for after, before in zip(new_state, extra, strict=True)]
+        return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
+
+    def land(self, program: Program, call: Call, outputs: Any) -> Any:
+        out, writes, weights, new_state, healthy, gradients = outputs
+        call.write({**writes, **weights})
+        self.opt_state.leaves = new_state
+        arranged = self.plan(program).arrange(gradients, {})[0] if gradients is not None else None
+        return unpack(out), healthy, arranged
+
+    def eager(self, call: Call) -> Any:
+        context = Context(call, self.names, self.apply, False)
+        leaves = call.leaves()
+        outputs = self.body(context, leaves, call.numbers, self.opt_state.leaves, self.constants(), strict=False)
+        if not inside_trace():
+            refuse_tracers([leaves[i] for i in outputs[2]], list(outputs[2].values()))
+        commit(context, call)
+        return self.land(context, call, outputs)  # type: ignore[arg-type]
+
+
+_HEALTHY = None
+
+
+def _healthy() -> Any:
+    global _HEALTHY
+    if _HEALTHY is None or _HEALTHY.is_deleted():
+        _HEALTHY = jnp.asarray(True)
+    return _HEALTHY
+
+
+def _step(loss: Any, model: Any, batch: Any, opt_state: OptState, healthy: Any, with_gradient: bool = False) -> Any:
+    return run(Step(opt_state, healthy, with_gradient), loss, (model, batch))
+
+
+def trainstep(loss: Callable[..., Any], model: Any, batch: Any, opt_state: OptState) -> Any:
+    """One training step, compiled as one program: gradient of `loss(model, *batch)`, update, captured writes. Flux: `trainstep!`.
+
+    Changes model and state in place and returns what `loss` returned, before the update. A batch that is a tuple is splatted, any
+    other is passed whole. If the loss is not finite, nothing is changed.
+
+    >>> import fluxion as fx, jax.numpy as jnp
+    >>> model = fx.Dense(2, 1)
+    >>> opt = fx.setup(fx.Descent(0.1), model)
+    >>> loss = lambda m, x, y: fx.mse(m(x), y)
+    >>> fx.trainstep(loss, model, (jnp.ones((4, 2)), jnp.ones((4, 1))), opt).shape
+    ()
+    """
+    _check_call(loss, model, opt_state, "trainstep")
+    return _step(loss, model, batch, opt_state, _healthy())[0]
+
+
+def trainstep_withgradient(loss: Callable[..., Any], model: Any, batch: Any, opt_state: OptState) -> tuple[Any, Any]:
+    """`(loss, gradient)` of one training step; the gradient is that of the model, before the update. Flux: `trainstep_withgradient!`.
+
+    >>> import fluxion as fx, jax.numpy as jnp
+    >>> model = fx.Dense(2, 1)
+    >>> opt = fx.setup(fx.Descent(0.1), model)
+    >>> value, g = fx.trainstep_withgradient(lambda m, x: m(x).sum(), model, jnp.ones((4, 2)), opt)
+    >>> g.bias.tolist()
+    [4.0]
+    """
+    _check_call(loss, model, opt_state, "trainstep_withgradient")
+    value, _, gradient = _step(loss, model, batch, opt_state, _healthy(), with_gradient=True)
+    return value, gradient
+
+
+@dataclass
+class Progress:
+    """What a callback of `train` sees after each step: epoch and batch count from 0, `loss` is what the loss function returned."""
+
+    epoch: int
+    batch: int
+    loss: Any
+
+
+def train(
+    loss: Callable[..., Any],
+    model: Any,
+    data: Iterable[Any],
+    opt_state: OptState,
+    *,
+    epochs: int = 1,
+    callback: Callable[[Progress], Any] | None = None,
+    progress: bool | None = None,
+) -> None:
+    """Trains a model in place: for each epoch and each batch of `data`, one `trainstep`. Flux: `train!`.
+
+    `data` is any iterable of batches; a tuple is splatted into `loss(model, *batch)`. `callback` is called with a `Progress` after every
+    step; training ends where it returns True. `progress` shows a bar; None shows one on a terminal.
+
+    `NonFiniteLossError` names the epoch and the batch whose loss was NaN or infinite; model and optimiser are then as before that batch.
+    `ValueError` if there are no batches, or if an iterator is used up after the first epoch.
+
+    >>> import fluxion as fx, jax.numpy as jnp
+    >>> model, x = fx.Dense(1, 1), jnp.linspace(-1, 1, 20)[:, None]
+    >>> opt = fx.setup(fx.Momentum(0.1), model)
+    >>> fx.train(lambda m, x, y: fx.mse(m(x), y), model, [(x, 3 * x + 1)], opt, epochs=200)
+    >>> round(float(model.weight[0, 0]), 2), round(float(model.bias[0]), 2)
+    (3.0, 1.0)
+    """
+    _check_call(loss, model, opt_state, "train")
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+        raise ValueError(f"epochs is a whole number from 0 on, got {epochs!r}")
+    if not isinstance(data, collections.abc.Iterable):
+        raise TypeError(f"data is an iterable of batches, such as a DataLoader or [(x, y)], got {type(data).__name__}")
+    if epochs > 1 and isinstance(data, collections.abc.Iterator):
+        raise ValueError("data is an iterator, which is used up after one epoch; pass a list of batches or a DataLoader")
+    watch = _Watch()
+    with _Bar(data, epochs, progress) as bar:
+        for epoch in range(epochs):
+            batch_number = -1
+            for batch_number, batch in enumerate(data):
+                value, watch.healthy, _ = _step(loss, model, batch, opt_state, watch.healthy)
+                watch.add(epoch, batch_number, value)
+                bar.advance(epoch, value)
+                if callback is not None and callback(Progress(epoch, batch_number, value)) is True:
+                    watch.finish()
+                    return
+            if batch_number < 0:
+                raise ValueError("data holds no batches")
+        watch.finish()
+
+
+class _Watch:
+    """Looks at the losses a few steps late, so that the device is never waited for; the steps between changed nothing."""
+
+    def __init__(self) -> None:
+        self.healthy = _healthy()
+        self.pending: collections.deque[tuple[int, int, Any, Any]] = collections.deque()
+
+    def add(self, epoch: int, batch: int, value: Any) -> None:
+        """Notes a step, and looks at an earlier one."""
+        self.pending.append((epoch, batch, value, self.healthy))
+        if len(self.pending) > PENDING:
+            self._look(*self.pending.popleft())
+
+    def finish(self) -> None:
+        """Looks at all steps that are left."""
+        while self.pending:
+            self._look(*self.pending.popleft())
+
+    def _look(self, epoch: int, batch: int, value: Any, healthy: Any) -> None:
+        if not bool(healthy):
+            raise NonFiniteLossError(
+                f"the loss became {float(scalar_loss(value))} at epoch {epoch}, batch {batch} (both counted from 0); model and optimiser "
+                f"are as before that batch"
+            )
+
+
+class _Bar:
+    """A progress bar with the latest loss, or nothing."""
+
+    def __init__(self, data: Any, epochs: int, wanted: bool | None) -> None:
+        self.bar: Any = None
+        if sys.stderr.isatty() if wanted is None else wanted:
+            from tqdm.auto import tqdm
+
+            total = len(data) * epochs if hasattr(data, "__len__") else None
+            self.bar = tqdm(total=total, unit="batch", mininterval=0.2)
+        self.epochs = epochs
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def advance(self, epoch: int, value: Any) -> None:
+        """One batch more."""
+        if self.bar is not None and self.bar.update(1):
+            shown = float(scalar_loss(value))
+            self.bar.set_description(f"epoch {epoch + 1}/{self.epochs}", refresh=False)
+            self.bar.set_postfix(loss=f"{shown:.4f}" if math.isfinite(shown) else str(shown), refresh=False)
+
+
+def _check_call(loss: Any, model: Any, opt_state: Any, name: str) -> None:
+    if not callable(loss):
+        hint = "; the loss comes first: " + f"{name}(loss, model, ...)" if callable(model) else ""
+        raise TypeError(f"{name} takes a loss function first, got {type(loss).__name__}{hint}")
+    _check_state(opt_state, name)

@@ -1,0 +1,99 @@
+"""Containers of plain data (a vocabulary, a loss history) are guarded by what a function reads of them, not by all their entries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_ALL = object()
+_LENGTH = object()
+_MISSING = object()
+
+
+class Reads:
+    """What a traced function read of one container; `hold(x)` is true while a container still answers the same."""
+
+    def __init__(self) -> None:
+        self.answers: dict[Any, Any] = {}
+        self.mutated = False
+
+    def hold(self, x: Any) -> bool:
+        """True if `x` would give the same answers."""
+        return all(type(answer) is type(now) and answer == now for answer, now in ((a, _ask(x, q)) for q, a in self.answers.items()))
+
+
+def _ask(x: Any, question: Any) -> Any:
+    if question is _ALL:
+        return tuple(x.items()) if isinstance(x, dict) else tuple(sorted(x, key=repr)) if isinstance(x, set | frozenset) else tuple(x)
+    if question is _LENGTH:
+        return len(x)
+    kind, key = question
+    if kind == "in":
+        return key in x
+    try:
+        return x[key]
+    except (KeyError, IndexError):
+        return _MISSING
+
+
+def _note(question: Any) -> Any:
+    def decorate(name: str) -> Any:
+        def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+            self.reads.answers[question] = _ask(self.content, question)
+            return getattr(self.base, name)(self, *args, **kwargs)
+
+        return method
+
+    return decorate
+
+
+def _mutator(name: str) -> Any:
+    def method(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.reads.mutated = True
+        return getattr(self.base, name)(self, *args, **kwargs)
+
+    return method
+
+
+def _getitem(self: Any, key: Any) -> Any:
+    question = _ALL if isinstance(key, slice) else ("get", key)
+    self.reads.answers[question] = _ask(self.content, question)
+    return self.base.__getitem__(self, key)
+
+
+def _contains(self: Any, key: Any) -> bool:
+    self.reads.answers["in", key] = _ask(self.content, ("in", key))
+    return self.base.__contains__(self, key)
+
+
+def _get(self: Any, key: Any, default: Any = None) -> Any:
+    return self[key] if key in self else default
+
+
+_WHOLE = ("__iter__", "__reversed__", "__eq__", "__ne__", "__add__", "__or__", "__and__", "__sub__", "__repr__", "__lt__", "__le__",
+          "__gt__", "__ge__", "__mul__", "keys", "values", "items", "copy", "index", "count", "union", "issubset", "issuperset",
+          "intersection", "difference", "isdisjoint")  # fmt: skip
+_MUTATORS = ("__setitem__", "__delitem__", "__iadd__", "__ior__", "append", "extend", "insert", "pop", "popitem", "remove", "clear",
+             "sort", "reverse", "update", "setdefault", "add", "discard")  # fmt: skip
+
+
+def _watched_class(base: type) -> type:
+    namespace: dict[str, Any] = {"base": base, "__hash__": base.__hash__, "__len__": _note(_LENGTH)("__len__")}
+    namespace["mutated"] = property(lambda self: self.reads.mutated)
+    if hasattr(base, "__getitem__"):
+        namespace["__getitem__"] = _getitem
+    if base is dict:
+        namespace["get"] = _get
+    namespace["__contains__"] = _contains
+    namespace.update((name, _note(_ALL)(name)) for name in _WHOLE if hasattr(base, name))
+    namespace.update((name, _mutator(name)) for name in _MUTATORS if hasattr(base, name))
+    return type(f"Watched{base.__name__.capitalize()}", (base,), namespace)
+
+
+_CLASSES = {base: _watched_class(base) for base in (list, dict, set, tuple, frozenset)}
+
+
+def watched_copy(x: Any) -> Any:
+    """A copy of a container that notes what is read of it in `reads`."""
+    copied = _CLASSES[type(x)](x)
+    copied.content, copied.reads = x, Reads()
+    return copied

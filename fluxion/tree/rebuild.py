@@ -1,0 +1,261 @@
+"""Builds a value anew from its structure and other leaves, and tells what a function wrote to such a value."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from fluxion.tree import kinds
+from fluxion.tree.large import watched_copy
+from fluxion.tree.walk import DATA, NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Node, Structure
+
+Key = tuple[int, int]
+Child = tuple[Marker, Any]
+
+
+_SHELLED = (kinds.CellKind, kinds.FunctionKind, kinds.ListKind, kinds.DictKind, kinds.ObjectKind)
+
+
+class Rebuilt:
+    """The values of several structures that refer to each other, built with the given leaves.
+
+    `objects[s][i]` is the new value of index `i` of structure `s`; the first structure is the outermost.
+    """
+
+    def __init__(
+        self,
+        structures: Sequence[Structure],
+        leaves: Sequence[Sequence[Any]],
+        numbers: Sequence[Sequence[Any]],
+        data: Sequence[Sequence[Any]] = (),
+    ) -> None:
+        self.structures = structures
+        self.numbers = numbers
+        self.data = data
+        self.objects: list[dict[int, Any]] = [
+            dict(zip(structure.leaf_indices, values, strict=True))
+            for structure, values in zip(structures, leaves, strict=True)
+        ]
+        self.watched: list[Any] = []
+        self._scopes: dict[int, dict[str, Any]] = {}
+        self._modules: dict[int, types.ModuleType] = {}
+        self._unfilled: list[tuple[int, Node]] = []
+        self._live = _live_nodes(structures, numbers)
+        self._build()
+        self.root = self.value(0, structures[0].root)
+
+    def nodes(self) -> Iterator[tuple[int, Node]]:
+        """Every node, with the number of its structure."""
+        for number, structure in enumerate(self.structures):
+            for node in structure.nodes.values():
+                yield number, node
+
+    def value(self, number: int, child: Child) -> Any:
+        """What a child of a node of structure `number` is in the new value."""
+        marker, what = child
+        if marker is STATIC:
+            return what
+        if marker is NUMBER:
+            return self.numbers[number][what]
+        if marker is SEGMENT:
+            return self.value(what[0], what[1].root)
+        if marker is OUTSIDE:
+            return self._object(*what)
+        return self._object(number, what[0] if marker is DATA else what)
+
+    def is_live(self, number: int, node: Node) -> bool:
+        """True where arrays are reached through the node, so that it has to be built anew."""
+        return (number, node.index) in self._live
+
+    def _object(self, number: int, index: int) -> Any:
+        objects = self.objects[number]
+        if index not in objects:
+            node = self.structures[number].nodes[index]
+            if isinstance(node.kind, _SHELLED):
+                objects[index] = self._shell(number, node)
+                self._unfilled.append((number, node))
+            else:
+                objects[index] = self._make(number, node)
+        return objects[index]
+
+    def _children(self, number: int, node: Node) -> list[Any]:
+        return [self.value(number, child) for child in node.children]
+
+    def _build(self) -> None:
+        """Makes every shell first, cells before the functions that close over them, then fills them: cycles close."""
+        self._copy_data()
+        for wanted in _SHELLED:
+            for number, node in self.nodes():
+                if isinstance(node.kind, wanted):
+                    self._object(number, node.index)
+        for number, node in self._unfilled:
+            self._fill(number, node)
+
+    def _copy_data(self) -> None:
+        for number, structure in enumerate(self.structures):
+            for position, index in enumerate(structure.data_indices):
+                copied = watched_copy(self.data[number][position])
+                self.objects[number][index] = copied
+                self.watched.append(copied)
+
+    def _shell(self, number: int, node: Node) -> Any:
+        if isinstance(node.kind, kinds.FunctionKind):
+            info, scope, names, cells, *_ = node.header
+            closure = node.children[len(names) : len(names) + cells]
+            new_cells = tuple(self.value(number, child) for child in closure)
+            return types.FunctionType(info.code, self._scope(scope.value), info.code.co_name, None, new_cells or None)
+        if isinstance(node.kind, kinds.ObjectKind) and node.header[2]:
+            return object.__new__(self.value(number, node.children[0]))
+        return node.kind.shell(node.header)
+
+    def _scope(self, scope: dict[str, Any]) -> dict[str, Any]:
+        return self._scopes.setdefault(id(scope), dict(scope))
+
+    def _fill(self, number: int, node: Node) -> None:
+        shell = self.objects[number][node.index]
+        children = self._children(number, node)
+        if not isinstance(node.kind, kinds.FunctionKind):
+            node.kind.fill(shell, node.header, children)
+            return
+        _, _, names, _, _, keywords, attributes = node.header
+        values, _, defaults, keyword_values, attribute_values = node.kind.split(node.header, children)
+        shell.__globals__.update((n, v) for n, v in zip(names, values, strict=True) if v is not kinds.ABSENT)
+        shell.__defaults__ = tuple(defaults) or None
+        shell.__kwdefaults__ = dict(zip(keywords, keyword_values, strict=True)) or None
+        shell.__dict__.update(zip(attributes, attribute_values, strict=True))
+        shell.__qualname__ = node.header[0].code.co_qualname
+
+    def _make(self, number: int, node: Node) -> Any:
+        if isinstance(node.kind, kinds.ClassKind):
+            return self._make_class(number, node) if self.is_live(number, node) else node.header[0]
+        if isinstance(node.kind, kinds.ModuleKind):
+            return self._make_module(number, node)
+        return node.kind.fill(None, node.header, self._children(number, node))
+
+    def _make_class(self, number: int, node: Node) -> type:
+        """A class beside the original one, whose methods read the new arrays; `isinstance` still knows it by `__class__`."""
+        original, base_count, names = node.header
+        children = self._children(number, node)
+        skipped = {"__dict__", "__weakref__", *kinds.slot_names(original)}
+        namespace = {name: value for name, value in original.__dict__.items() if name not in skipped}
+        namespace.update(zip(names, children[base_count:], strict=True))
+        namespace["__class__"] = property(lambda self: original)
+        return type.__new__(type(original), original.__name__, tuple(children[:base_count]), namespace)
+
+    def _make_module(self, number: int, node: Node) -> types.ModuleType:
+        original = node.header[0].value
+        if not self.is_live(number, node):
+            return original
+        module = self._modules.get(id(original))
+        if module is None:
+            module = self._modules[id(original)] = types.ModuleType(original.__name__)
+            module.__dict__.update(original.__dict__)
+        module.__dict__.update(zip(node.header[1], self._children(number, node), strict=True))
+        return module
+
+
+def _live_nodes(structures: Sequence[Structure], numbers: Sequence[Sequence[Any]]) -> set[Key]:
+    live = {(s, index) for s, structure in enumerate(structures) for index in structure.leaf_indices}
+    pending = [(s, node) for s, structure in enumerate(structures) for node in structure.nodes.values()]
+
+    def is_live(s: int, child: Child) -> bool:
+        marker, what = child
+        if marker is NUMBER:
+            return not isinstance(numbers[s][what], float | complex)
+        if marker is SEGMENT:
+            return is_live(what[0], what[1].root)
+        return (marker is REFERENCE and (s, what) in live) or (marker is OUTSIDE and what in live)
+
+    changed = True
+    while changed:
+        found = {(s, node.index) for s, node in pending if any(is_live(s, child) for child in node.children)}
+        changed = not found <= live
+        live |= found
+    return live
+
+
+def find_paths(structures: Sequence[Structure], names: Sequence[str] = ()) -> dict[Key, str]:
+    """How each object is written in source, by (structure, index); `names` are those of the outermost tuple's items."""
+    paths: dict[Key, str] = {}
+    pending: list[tuple[int, Child, str | None]] = [(0, structures[0].root, None)]
+    while pending:
+        number, (marker, what), path = pending.pop()
+        if marker is SEGMENT:
+            number, (marker, what) = what[0], what[1].root
+        if marker is DATA:
+            what = what[0]
+        elif marker is not REFERENCE:
+            continue
+        if (number, what) in paths:
+            continue
+        paths[number, what] = path or ""
+        node = structures[number].nodes.get(what)
+        if node is not None:
+            parts = [(number, child, child_path(node, i, path, names)) for i, child in enumerate(node.children)]
+            pending += reversed(parts)
+    return paths
+
+
+def child_path(node: Node, i: int, path: str | None, names: Sequence[str] = ()) -> str:
+    """The path of child `i` of a node that stands at `path`, which is None for the outermost one."""
+    if path is None and i < len(names):
+        return names[i]
+    path = path or ""
+    return (path + node.kind.path(node.header, i)).removeprefix("" if path else ".")
+
+
+class Changes:
+    """What a call wrote to a rebuilt value: `leaves[s][k]` arrays replaced in place, `others` everything else as (path, old, new)."""
+
+    def __init__(self, rebuilt: Rebuilt, names: Sequence[str] = ()) -> None:
+        self.leaves: dict[Key, Any] = {}
+        self.others: list[tuple[str, Any, Any]] = []
+        positions = [
+            {index: k for k, index in enumerate(structure.leaf_indices)} for structure in rebuilt.structures
+        ]
+        paths: dict[Key, str] | None = None
+        for number, node in rebuilt.nodes():
+            if isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) and not rebuilt.is_live(number, node):
+                continue
+            now = node.kind.reopen(rebuilt.objects[number][node.index], node.header) if node.index in rebuilt.objects[number] else ()
+            if now == ():
+                continue
+            before = [rebuilt.value(number, child) for child in node.children]
+            for i in range(len(before)) if now is not None else ():
+                if now[i] is before[i] or _same_constant(before[i], now[i]):
+                    continue
+                marker, what = node.children[i]
+                target, index = (number, what) if marker is REFERENCE else what if marker is OUTSIDE else (0, None)
+                if index in positions[target] and _is_array(now[i]):
+                    self.leaves[target, positions[target][index]] = now[i]
+                    continue
+                paths = paths or find_paths(rebuilt.structures, names)
+                path = paths.get((number, node.index), "")
+                self.others.append((child_path(node, i, path, names), before[i], now[i]))
+            if now is None:
+                paths = paths or find_paths(rebuilt.structures, names)
+                path = paths.get((number, node.index), "")
+                self.others += _shape_changes(node, path, rebuilt.objects[number][node.index], before)
+        self.others += [("a container of plain data", x, x) for x in rebuilt.watched if x.mutated]
+
+
+def _is_array(x: Any) -> bool:
+    return hasattr(x, "shape") and hasattr(x, "dtype")
+
+
+def _same_constant(a: Any, b: Any) -> bool:
+    if isinstance(a, types.MethodType) and isinstance(b, types.MethodType):
+        return a.__func__ is b.__func__ and a.__self__ is b.__self__
+    return type(a) is type(b) and type(a) in (int, float, str, bool, bytes, complex) and bool(a == b)
+
+
+def _shape_changes(node: Node, path: str, x: Any, before: list[Any]) -> list[tuple[str, Any, Any]]:
+    """Entries that a container gained or lost."""
+    header, children = node.kind.open(x)
+    old = {child_path(node, i, path): child for i, child in enumerate(before)}
+    probe = Node(node.index, node.kind, header)
+    new = {child_path(probe, i, path): child for i, child in enumerate(children)}
+    gained = [(name, kinds.ABSENT, value) for name, value in new.items() if name not in old]
+    lost = [(name, value, kinds.ABSENT) for name, value in old.items() if name not in new]
+    return gained + lost or [(path, before, children)]

@@ -1,0 +1,259 @@
+"""Which arrays of a structure train, and gradients in the shape of what they are gradients of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from fluxion.tree import kinds
+from fluxion.tree.walk import NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Node, Structure
+
+Key = tuple[int, int]
+Child = tuple[Marker, Any]
+
+
+class Gradient:
+    """The gradient of an object: the same field names, each holding the gradient of that field, None where there is none.
+
+    Fields are arranged when one is first asked for: an update takes the arrays as they came.
+    """
+
+    def __init__(self, **fields: Any) -> None:
+        self.__dict__.update(fields)
+
+    @classmethod
+    def later(cls, pending: Pending) -> Gradient:
+        """A gradient whose fields are not arranged yet."""
+        made = cls()
+        made.__dict__["_pending"] = pending
+        return made
+
+    def _expand(self) -> None:
+        pending = self.__dict__.pop("_pending", None)
+        if pending is not None:
+            self.__dict__.update(pending.fields())
+
+    def __getattr__(self, name: str) -> Any:
+        if "_pending" in self.__dict__ and name != "_pending":
+            self._expand()
+            if name in self.__dict__:
+                return self.__dict__[name]
+        fields = ", ".join(field for field in self.__dict__ if field != "_pending")
+        raise AttributeError(f"this gradient has no field {name!r}; it has {fields}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._expand()
+        self.__dict__[name] = value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Gradient):
+            return NotImplemented
+        self._expand()
+        other._expand()
+        return self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        self._expand()
+        return f"Gradient({', '.join(f'{name}={_brief(value)}' for name, value in self.__dict__.items())})"
+
+
+def _flatten_gradient(gradient: Gradient) -> tuple[list[Any], tuple[str, ...]]:
+    gradient._expand()
+    return list(gradient.__dict__.values()), tuple(gradient.__dict__)
+
+
+def _flatten_gradient_with_keys(gradient: Gradient) -> tuple[list[Any], tuple[str, ...]]:
+    values, names = _flatten_gradient(gradient)
+    return [(jax.tree_util.GetAttrKey(name), value) for name, value in zip(names, values, strict=True)], names
+
+
+jax.tree_util.register_pytree_with_keys(
+    Gradient,
+    _flatten_gradient_with_keys,
+    lambda names, values: Gradient(**dict(zip(names, values, strict=True))),
+    _flatten_gradient,
+)
+
+
+class Pending:
+    """What the fields of a gradient will be made from."""
+
+    def __init__(self, builder: GradientBuilder, number: int, node: Node) -> None:
+        self.builder, self.number, self.node = builder, number, node
+
+    def fields(self) -> dict[str, Any]:
+        """The fields."""
+        arranged = self.builder.arrange(self.number, self.node)
+        return dict(arranged.__dict__) if arranged is not None else {}
+
+    def stands_for(self, structure: Structure) -> bool:
+        """True if this is the gradient of a whole value of the structure."""
+        mine = self.builder.structures[self.number]
+        return mine == structure and mine.root == (REFERENCE, self.node.index)
+
+    def leaf(self, k: int) -> Any:
+        """The gradient of array `k` of the structure."""
+        return self.builder.leaves.get((self.number, self.builder.structures[self.number].leaf_indices[k]))
+
+
+def _brief(x: Any) -> str:
+    if hasattr(x, "shape") and getattr(x, "ndim", 0) > 0:
+        return f"{x.dtype}{tuple(x.shape)}"
+    return repr(x)
+
+
+def resolve(structures: Sequence[Structure], number: int, child: Child) -> tuple[int, Child]:
+    """Follows references from one structure into another."""
+    marker, what = child
+    if marker is SEGMENT:
+        return resolve(structures, what[0], what[1].root)
+    if marker is OUTSIDE:
+        return what[0], (REFERENCE, what[1])
+    return number, child
+
+
+def data_children(node: Node) -> list[tuple[int, Child]]:
+    """The children that are the value's own data: not its class, nor what a module holds."""
+    if isinstance(node.kind, kinds.ModuleKind | kinds.ClassKind):
+        return []
+    skip = 1 if isinstance(node.kind, kinds.ObjectKind) and node.header[2] else 0
+    return list(enumerate(node.children))[skip:]
+
+
+def is_frozen(node: Node) -> bool:
+    """True for an object or a function that `freeze` marked."""
+    if isinstance(node.kind, kinds.ObjectKind):
+        names = node.header[1]
+    elif isinstance(node.kind, kinds.FunctionKind):
+        names = node.header[6]
+    else:
+        return False
+    return "_frozen" in names and node.children[len(node.children) - len(names) + names.index("_frozen")] == (STATIC, True)
+
+
+def _trainable_children(node: Node) -> list[Child]:
+    declared = getattr(node.header[0], "__trainable__", None) if isinstance(node.kind, kinds.ObjectKind) else None
+    if declared is None:
+        return [child for _, child in data_children(node)]
+    skip = node.header[2]
+    return [child for i, child in data_children(node) if node.header[1][i - skip] in declared]
+
+
+class Trainable:
+    """The arrays (`leaves`) and floats (`numbers`) below a value that training may change, in order, as (structure, number)."""
+
+    def __init__(self, structures: Sequence[Structure], number: int, child: Child) -> None:
+        self._structures = structures
+        self._ordinals = [{index: k for k, index in enumerate(s.leaf_indices)} for s in structures]
+        self._frozen: set[Key] = set()
+        self._seen: set[tuple[int, int, bool]] = set()
+        found: dict[Key, None] = {}
+        numbers: dict[Key, None] = {}
+        self._visit(number, child, False, found, numbers)
+        self.leaves = [key for key in found if key not in self._frozen]
+        self.numbers = list(numbers)
+
+    def _visit(self, number: int, child: Child, frozen: bool, found: dict[Key, None], numbers: dict[Key, None]) -> None:
+        number, (marker, what) = resolve(self._structures, number, child)
+        if marker is NUMBER and not frozen:
+            numbers[number, what] = None
+        if marker is not REFERENCE:
+            return
+        ordinal = self._ordinals[number].get(what)
+        if ordinal is not None:
+            if frozen:
+                self._frozen.add((number, ordinal))
+            found[number, ordinal] = None
+            return
+        node = self._structures[number].nodes[what]
+        if isinstance(node.kind, kinds.ObjectKind | kinds.FunctionKind):
+            frozen = is_frozen(node)
+        if (number, what, frozen) in self._seen:
+            return
+        self._seen.add((number, what, frozen))
+        for inner in _trainable_children(node):
+            self._visit(number, inner, frozen, found, numbers)
+
+
+class GradientBuilder:
+    """Arranges gradients of leaves and numbers in the shape of the value that holds them."""
+
+    def __init__(self, structures: Sequence[Structure], leaves: Mapping[Key, Any], numbers: Mapping[Key, Any]) -> None:
+        self.structures = structures
+        self._numbers = numbers
+        self.leaves = {(s, structures[s].leaf_indices[k]): value for (s, k), value in leaves.items()}
+        self._built: dict[Key, Any] = {}
+
+    def build(self, number: int, child: Child) -> Any:
+        """The gradient of one value; None if it holds nothing that can be differentiated."""
+        number, (marker, what) = resolve(self.structures, number, child)
+        if marker is NUMBER:
+            return self._numbers.get((number, what))
+        if marker is not REFERENCE:
+            return None
+        key = (number, what)
+        if key in self.leaves:
+            return self.leaves[key]
+        if key not in self._built:
+            node = self.structures[number].nodes.get(what)
+            self._built[key] = None
+            if node is not None:
+                self._built[key] = self.arrange(number, node)
+        return self._built[key]
+
+    def build_later(self, number: int, child: Child) -> Any:
+        """The same, but the fields of an object are arranged when they are asked for; there must be some."""
+        number, (marker, what) = resolve(self.structures, number, child)
+        node = self.structures[number].nodes.get(what) if marker is REFERENCE else None
+        if node is None or not isinstance(node.kind, kinds.ObjectKind):
+            return self.build(number, (marker, what))
+        return Gradient.later(Pending(self, number, node))
+
+    def arrange(self, number: int, node: Node) -> Any:
+        """The gradient of a node from those of its children."""
+        parts = [self.build(number, child) for _, child in data_children(node)]
+        if all(part is None for part in parts):
+            return None
+        if isinstance(node.kind, kinds.CellKind):
+            return parts[0]
+        if isinstance(node.kind, kinds.ListKind):
+            return parts
+        if isinstance(node.kind, kinds.TupleKind):
+            return node.kind.fill(None, node.header, parts)
+        if isinstance(node.kind, kinds.DictKind):
+            return dict(zip(node.header[1], parts, strict=True))
+        return Gradient(**{label(node, i): part for (i, _), part in zip(data_children(node), parts, strict=True)})
+
+
+def label(node: Node, i: int) -> str:
+    """The field name of a child."""
+    return node.kind.path(node.header, i).removeprefix(".")
+
+
+def matching_part(other: Any, node: Node, i: int, where: str) -> Any:
+    """What stands in `other` where child `i` stands in a node."""
+    if other is None or isinstance(node.kind, kinds.CellKind):
+        return other
+    try:
+        if isinstance(node.kind, kinds.ListKind | kinds.TupleKind):
+            if len(other) != len(node.children):
+                raise ValueError
+            return other[i]
+        if isinstance(node.kind, kinds.DictKind):
+            return other[node.header[1][i]]
+        if isinstance(other, Gradient) or isinstance(node.kind, kinds.ObjectKind):
+            return getattr(other, label(node, i))
+        now = node.kind.reopen(other, node.header)
+        if now is None:
+            raise ValueError
+        child = now[i]
+        return child.cell_contents if type(child).__name__ == "cell" else child
+    except (TypeError, KeyError, AttributeError, ValueError, IndexError):
+        raise ValueError(
+            f"the trees differ at {where or 'the top'}: the first has {node.kind.path(node.header, i)} there, the other is "
+            f"{_brief(other)[:80]}; the trees given together must have the same structure"
+        ) from None

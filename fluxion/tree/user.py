@@ -1,0 +1,82 @@
+"""Which code is the user's own, and which names it reads."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import pathlib
+import sys
+import sysconfig
+from types import CodeType, FunctionType
+
+_PACKAGE = str(pathlib.Path(__file__).resolve().parent.parent)
+_LIBRARY = (*{sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}, _PACKAGE, "<frozen")
+
+
+@functools.lru_cache(maxsize=None)
+def is_user_file(filename: str) -> bool:
+    """True for code that is neither the standard library's nor an installed package's nor Fluxion's."""
+    return not filename.startswith(_LIBRARY)
+
+
+@functools.lru_cache(maxsize=None)
+def _is_user_module(name: str) -> bool:
+    if name in sys.builtin_module_names:
+        return False
+    filename = getattr(sys.modules.get(name), "__file__", None)
+    return filename is None or is_user_file(filename)
+
+
+def is_user_class(cls: type) -> bool:
+    """True for a class that the user's own code defines."""
+    return _is_user_module(cls.__module__)
+
+
+def is_user_module(module: object) -> bool:
+    """True for a module of the user's own."""
+    return _is_user_module(getattr(module, "__name__", ""))
+
+
+class CodeInfo:
+    """What a code object reads: `globals` it loads, `attributes` it names; equal code shares one CodeInfo."""
+
+    __slots__ = ("attributes", "code", "globals", "is_user")
+
+    def __init__(self, code: CodeType) -> None:
+        self.code = code
+        self.is_user = is_user_file(code.co_filename)
+        names: dict[str, None] = {}
+        attributes: set[str] = set()
+        pending = [code]
+        while pending:
+            current = pending.pop()
+            attributes.update(current.co_names)
+            for instruction in dis.get_instructions(current):
+                if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
+                    names[str(instruction.argval)] = None
+            pending.extend(constant for constant in current.co_consts if isinstance(constant, CodeType))
+        self.globals = tuple(names)
+        self.attributes = frozenset(attributes)
+
+    def __repr__(self) -> str:
+        return f"{self.code.co_qualname} (line {self.code.co_firstlineno})"
+
+
+_by_value: dict[CodeType, CodeInfo] = {}
+_by_identity: dict[int, tuple[CodeType, CodeInfo]] = {}
+
+
+def code_info(code: CodeType) -> CodeInfo:
+    """The CodeInfo of a code object; hashing code is slow, so it is found by identity first."""
+    found = _by_identity.get(id(code))
+    if found is None:
+        info = _by_value.setdefault(code, CodeInfo(code))
+        if len(_by_identity) > 10_000:
+            _by_identity.clear()
+        _by_identity[id(code)] = found = (code, info)
+    return found[1]
+
+
+def is_published(function: FunctionType) -> bool:
+    """True for a function that its module offers under its own name, so that it closes over nothing of the user's."""
+    return getattr(sys.modules.get(function.__module__ or ""), function.__name__, None) is function

@@ -1,0 +1,423 @@
+"""One walk over any Python value, by identity: what it holds, and a hashable structure of everything else.
+
+The walk writes a flat list of tokens, because that is the cheapest thing to build and to hash; `Structure.nodes` reads the
+tokens back into nodes for everything that happens once per compilation rather than once per call.
+"""
+
+from __future__ import annotations
+
+import collections
+import enum
+import functools
+import random
+import sys
+import types
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+
+from fluxion.tree import kinds
+from fluxion.tree.kinds import Identity, Kind
+from fluxion.tree.user import code_info, is_published, is_user_class, is_user_module
+
+
+class Marker:
+    """A token that is not a kind; also the answer of `classify` for values without children."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+LEAF, NUMBER, REFERENCE, OUTSIDE, STATIC, SEGMENT, DATA = map(
+    Marker, ("LEAF", "NUMBER", "REFERENCE", "OUTSIDE", "STATIC", "SEGMENT", "DATA")
+)
+ATOM, OPAQUE, RANDOM, TRACER, SET = map(Marker, ("ATOM", "OPAQUE", "RANDOM", "TRACER", "SET"))
+
+ATOMS = (int, bool, str, bytes, type(None), range, type(...), np.dtype)
+_PLAIN = frozenset((*ATOMS, float, complex))
+_OPAQUE_ROOTS = frozenset(("jax", "jaxlib", "numpy", "scipy", "torch", "tensorflow", "pandas", "polars", "matplotlib"))
+_CONTAINERS = {list: kinds.LIST, tuple: kinds.TUPLE, dict: kinds.DICT, types.FunctionType: kinds.FUNCTION}
+LARGE = 64
+
+
+_known: dict[type, Kind | Marker] = {}
+
+
+def classify(x: Any) -> Kind | Marker:
+    """The kind of a value, or the marker of one without children; decided once per type."""
+    cls = type(x)
+    kind = _known.get(cls)
+    if kind is None:
+        kind = _known[cls] = _classify_type(cls) or _classify_object(cls, not jax.tree_util.all_leaves([x]))
+    return kind
+
+
+def _classify_type(cls: type) -> Kind | Marker | None:
+    if issubclass(cls, jax.core.Tracer):
+        return TRACER
+    if issubclass(cls, jax.Array | np.ndarray | np.generic):
+        return LEAF
+    if cls in (float, complex):
+        return NUMBER
+    if issubclass(cls, enum.Enum) or cls in ATOMS or issubclass(cls, np.dtype):
+        return ATOM
+    if issubclass(cls, np.random.Generator | np.random.RandomState | random.Random):
+        return RANDOM
+    if issubclass(cls, set | frozenset):
+        return SET
+    for base, kind in (
+        (types.FunctionType, kinds.FUNCTION),
+        (types.MethodType, kinds.METHOD),
+        (types.BuiltinMethodType, kinds.BUILTIN_METHOD),
+        (types.CellType, kinds.CELL),
+        (types.ModuleType, kinds.MODULE),
+        (functools.partial, kinds.PARTIAL),
+        (property, kinds.WRAPPER),
+        (staticmethod, kinds.WRAPPER),
+        (classmethod, kinds.WRAPPER),
+        (type, kinds.CLASS),
+        (tuple, kinds.TUPLE),
+    ):
+        if issubclass(cls, base):
+            return kind
+    if cls in (list, collections.deque):
+        return kinds.LIST
+    if cls in (dict, collections.OrderedDict, collections.defaultdict):
+        return kinds.DICT
+    return None
+
+
+def _classify_object(cls: type, is_pytree: bool) -> Kind | Marker:
+    root = cls.__module__.partition(".")[0]
+    has_fields = bool(cls.__dictoffset__) or bool(kinds.slot_names(cls))
+    otherwise = kinds.PYTREE if is_pytree else OPAQUE
+    if issubclass(cls, BaseException) or not has_fields:
+        return otherwise
+    foreign = root in _OPAQUE_ROOTS or (root in sys.stdlib_module_names and cls is not types.SimpleNamespace)
+    if foreign and not is_pytree and root != "__main__":
+        return OPAQUE
+    try:
+        object.__new__(cls)
+    except TypeError:
+        return otherwise
+    return kinds.OBJECT
+
+
+@dataclass(slots=True)
+class Node:
+    """A value with children. Each child is `(marker, what)`; `index` counts the values of the segment in order."""
+
+    index: int
+    kind: Kind
+    header: Any
+    children: list[tuple[Marker, Any]] = field(default_factory=list)
+
+
+class Structure:
+    """Everything of a value that is not an array or a number: types, names, strings, integers, code. Compares and hashes."""
+
+    __slots__ = ("_cache", "_hash", "tokens")
+
+    def __init__(self, tokens: tuple[Any, ...]) -> None:
+        self.tokens = tokens
+        self._hash = hash(tokens)
+        self._cache: dict[str, Any] = {}
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            type(other) is Structure and other._hash == self._hash and other.tokens == self.tokens
+        )
+
+    def __repr__(self) -> str:
+        return f"Structure({len(self.nodes)} nodes, {self.leaf_count} arrays)"
+
+    @property
+    def root(self) -> tuple[Marker, Any]:
+        """The outermost value, as a child."""
+        return self._parsed()[0]
+
+    @property
+    def nodes(self) -> dict[int, Node]:
+        """The nodes by index."""
+        return self._parsed()[1]
+
+    @property
+    def leaf_indices(self) -> list[int]:
+        """The index of each array, in order."""
+        return self._parsed()[2]
+
+    @property
+    def leaf_count(self) -> int:
+        return len(self.leaf_indices)
+
+    @property
+    def number_count(self) -> int:
+        """How many Python floats the value holds."""
+        return self._parsed()[3]
+
+    @property
+    def data_indices(self) -> list[int]:
+        """The index of each container of plain data, in order."""
+        return self._parsed()[4]
+
+    def _parsed(self) -> tuple[tuple[Marker, Any], dict[int, Node], list[int], int, list[int]]:
+        if "parsed" not in self._cache:
+            self._cache["parsed"] = _Parser(self.tokens).result()
+        return self._cache["parsed"]
+
+
+class _Parser:
+    def __init__(self, tokens: tuple[Any, ...]) -> None:
+        self.tokens = iter(tokens)
+        self.count = 0
+        self.nodes: dict[int, Node] = {}
+        self.leaves: list[int] = []
+        self.data: list[int] = []
+        self.numbers = 0
+
+    def result(self) -> tuple[tuple[Marker, Any], dict[int, Node], list[int], int, list[int]]:
+        return self.child(), self.nodes, self.leaves, self.numbers, self.data
+
+    def next_index(self) -> int:
+        self.count += 1
+        return self.count - 1
+
+    def child(self) -> tuple[Marker, Any]:
+        token = next(self.tokens)
+        if token is LEAF:
+            self.leaves.append(self.next_index())
+            return REFERENCE, self.leaves[-1]
+        if token is REFERENCE or token is SEGMENT or token is OUTSIDE:
+            return token, next(self.tokens)
+        if token is NUMBER:
+            self.numbers += 1
+            return NUMBER, self.numbers - 1
+        if token is DATA:
+            self.data.append(self.next_index())
+            return DATA, (self.data[-1], next(self.tokens))
+        if isinstance(token, Kind):
+            node = Node(self.next_index(), token, next(self.tokens))
+            self.nodes[node.index] = node
+            node.children = [self.child() for _ in range(next(self.tokens))]
+            return REFERENCE, node.index
+        value = next(self.tokens)
+        return STATIC, value.value if type(value) is Identity else value
+
+
+class Segment:
+    """A walked value: its structure and what it held. `objects[i]` is the value of index `i` of the structure."""
+
+    __slots__ = ("data", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
+
+    def __init__(self) -> None:
+        self.objects: list[Any] = []
+        self.positions: dict[int, int] = {}
+        self.leaves: list[Any] = []
+        self.numbers: list[Any] = []
+        self.data: list[Any] = []
+        self.randoms: list[Any] = []
+        self.self_contained = True
+        self.traced = False
+
+    def find(self, x: Any) -> int | None:
+        """The index of an object of this segment."""
+        return self.positions.get(id(x))
+
+    def owners(self) -> list[int]:
+        """How many references to each array are known: where it stands, and the lists of this segment."""
+        counts = dict.fromkeys(self.structure.leaf_indices, 2)
+        for node in self.structure.nodes.values():
+            for marker, what in node.children:
+                if marker is REFERENCE and what in counts:
+                    counts[what] += 1
+        return list(counts.values())
+
+
+class Walk:
+    """Walks one value. `outer` are segments walked before, whose objects are referred to rather than walked again.
+
+    `nested(x)`, where given, is asked for the segment of each outermost object, which may come from a cache.
+    `watch` lets containers of plain data be guarded by what is read of them instead of by all their entries.
+    """
+
+    def __init__(self, outer: list[Any] | None = None, nested: Any = None, watch: bool = False) -> None:
+        self.segment = Segment()
+        self.tokens: list[Any] = []
+        self.outer = outer if outer is not None else []
+        self.nested = nested
+        self.watch = watch
+        self.info: Any = None
+
+    def run(self, x: Any) -> Segment:
+        """Walks `x` and returns its segment."""
+        self.visit(x)
+        self.segment.structure = Structure(tuple(self.tokens))
+        return self.segment
+
+    def visit(self, x: Any) -> None:
+        cls = type(x)
+        tokens = self.tokens
+        kind = _CONTAINERS.get(cls) or classify(x)
+        if kind is ATOM:
+            tokens.append(cls)
+            tokens.append(x)
+            return
+        segment = self.segment
+        if kind is NUMBER:
+            tokens.append(NUMBER)
+            segment.numbers.append(x)
+            return
+        index = segment.positions.get(id(x))
+        if index is not None and kind is not kinds.MODULE:
+            tokens.append(REFERENCE)
+            tokens.append(index)
+            return
+        if self.outer and self._visit_outer(x):
+            return
+        if isinstance(kind, Marker):
+            self._visit_marker(x, cls, kind)
+        elif kind is kinds.MODULE:
+            self._visit_module(x)
+        elif kind is kinds.OBJECT and self.nested is not None:
+            self._visit_segment(x)
+        else:
+            self._visit_node(x, cls, kind)
+
+    def _visit_outer(self, x: Any) -> bool:
+        for number, other in enumerate(self.outer):
+            index = other.find(x)
+            if index is not None:
+                self.tokens += (OUTSIDE, (number, index))
+                self.segment.self_contained = False
+                return True
+        return False
+
+    def _visit_marker(self, x: Any, cls: type, kind: Marker) -> None:
+        tokens, segment = self.tokens, self.segment
+        if (kind is LEAF and _is_numeric(x)) or kind is TRACER:
+            segment.positions[id(x)] = len(segment.objects)
+            segment.objects.append(x)
+            segment.leaves.append(x)
+            segment.traced |= kind is TRACER
+            tokens.append(LEAF)
+        elif kind is SET:
+            if self._is_data(x, cls):
+                self._visit_data(x, cls)
+            else:
+                tokens += (cls, frozenset(x))
+        else:
+            if kind is RANDOM:
+                segment.randoms.append(x)
+            tokens += (STATIC, Identity(x))
+
+    def _visit_node(self, x: Any, cls: type, kind: Kind) -> None:
+        tokens, segment = self.tokens, self.segment
+        if (kind is kinds.FUNCTION and _is_plain_function(x)) or (kind is kinds.CLASS and not is_user_class(x)):
+            tokens += (STATIC, Identity(x))
+            return
+        if kind is kinds.BUILTIN_METHOD and (x.__self__ is None or isinstance(x.__self__, types.ModuleType | type)):
+            tokens += (STATIC, Identity(x))
+            return
+        if (kind is kinds.LIST or kind is kinds.DICT or kind is kinds.TUPLE) and self._is_data(x, cls):
+            self._visit_data(x, cls)
+            return
+        segment.positions[id(x)] = len(segment.objects)
+        segment.objects.append(x)
+        header, children = kind.open(x)
+        tokens.append(kind)
+        tokens.append(header)
+        tokens.append(len(children))
+        if kind is kinds.FUNCTION:
+            before, self.info = self.info, header[0]
+            for child in children:
+                self.visit(child)
+            self.info = before
+        else:
+            for child in children:
+                self.visit(child)
+
+    def _visit_module(self, x: Any) -> None:
+        tokens = self.tokens
+        if self.info is None or not is_user_module(x):
+            tokens += (STATIC, Identity(x))
+            return
+        header, children = kinds.MODULE.open_for(x, self.info)
+        self.segment.objects.append(x)
+        tokens += (kinds.MODULE, header, len(children))
+        for child in children:
+            self.visit(child)
+
+    def _visit_segment(self, x: Any) -> None:
+        segment = self.nested(x, self)
+        number = len(self.outer)
+        self.outer.append(segment)
+        self.tokens += (SEGMENT, (number, segment.structure))
+        self.segment.traced |= segment.traced
+
+    def _is_data(self, x: Any, cls: type) -> bool:
+        if not self.watch or not x or cls is tuple and len(x) < LARGE or cls is dict and len(x) < LARGE:
+            return False
+        return cls in WATCHED and is_plain_data(x)
+
+    def _visit_data(self, x: Any, cls: type) -> None:
+        segment = self.segment
+        segment.positions[id(x)] = len(segment.objects)
+        segment.objects.append(x)
+        segment.data.append(x)
+        self.tokens += (DATA, cls)
+
+
+WATCHED = (list, dict, set, tuple, frozenset)
+_verdicts: dict[int, tuple[Any, int, bool]] = {}
+
+
+def is_plain_data(x: Any) -> bool:
+    """True for a container that holds only strings, numbers and the like; remembered for large ones by length."""
+    if len(x) < LARGE:
+        return _holds_plain_data(x)
+    known = _verdicts.get(id(x))
+    if known is None or known[0] is not x or known[1] != len(x):
+        if len(_verdicts) >= 64:
+            _verdicts.pop(next(iter(_verdicts)))
+        known = _verdicts[id(x)] = (x, len(x), _holds_plain_data(x))
+    return known[2]
+
+
+def _holds_plain_data(x: Any) -> bool:
+    values = x.values() if isinstance(x, dict) else x
+    types_inside = set(map(type, values))
+    return types_inside <= _PLAIN or (
+        types_inside <= _PLAIN | {tuple} and all(set(map(type, v)) <= _PLAIN for v in values if type(v) is tuple)
+    )
+
+
+def _is_numeric(x: Any) -> bool:
+    return isinstance(x, jax.Array) or x.dtype.kind in "biufc" or (x.dtype.kind == "V" and x.dtype.names is None)
+
+
+def _is_plain_function(x: Any) -> bool:
+    return not code_info(x.__code__).is_user and (not x.__closure__ or is_published(x))
+
+
+def flatten(x: Any) -> tuple[list[Any], Structure]:
+    """The arrays and Python floats of any value, and the structure of everything else.
+
+    Arrays come first, in order of first visit and each once however often it is shared; then the floats. Functions count their
+    closure cells, their defaults, and the globals that the user's own code names. Flux: `Functors.fleaves`, `Optimisers.destructure`.
+
+    >>> leaves, structure = flatten({"w": np.ones(2), "name": "a", "scale": 0.5})
+    >>> [type(leaf).__name__ for leaf in leaves]
+    ['ndarray', 'float']
+    >>> structure == flatten({"w": np.zeros(2), "name": "a", "scale": 0.1})[1]
+    True
+    """
+    segment = Walk().run(x)
+    return [*segment.leaves, *segment.numbers], segment.structure

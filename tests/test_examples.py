@@ -1,0 +1,24 @@
+"""Every example runs as a user runs it, and keeps its promise; VGG16 is for timing and is not run here."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parent.parent / "examples"
+
+
+@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "digits"])
+def test_example(name, tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    if name == "digits":
+        assert (tmp_path / "demo-output" / "digits.png").stat().st_size > 10_000
+        assert str(tmp_path / "demo-output") in run.stdout

@@ -1,0 +1,122 @@
+"""Initialisers: shapes, types, variances, and what makes each one itself."""
+
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fluxion as fx
+from fluxion.init import fans
+from fluxion.random import Generator
+
+ALL = [
+    fx.glorot_uniform,
+    fx.glorot_normal,
+    fx.kaiming_uniform,
+    fx.kaiming_normal,
+    fx.lecun_normal,
+    fx.truncated_normal,
+    fx.orthogonal,
+    fx.identity_init,
+    fx.normal,
+    fx.zeros,
+    fx.ones,
+]
+RANDOM = [init for init in ALL if init not in (fx.identity_init, fx.zeros, fx.ones)]
+SHAPES = [(2000,), (100, 400), (3, 4, 40, 30)]
+
+
+@pytest.mark.parametrize("init", ALL)
+def test_shapes_types_and_keywords(init):
+    assert init(3).shape == (3,) and init(4, 5).shape == (4, 5) and init(2, 3, 4, 5).shape == (2, 3, 4, 5)
+    assert init(np.int64(2), 3).dtype == jnp.float32
+    for dtype in (jnp.float16, jnp.bfloat16):
+        assert init(4, 5, dtype=dtype).dtype == dtype
+    with jax.enable_x64(True):
+        assert init(4, 5, dtype=jnp.float64).dtype == jnp.float64
+    curried = init(dtype=jnp.float16)
+    assert curried(4, 5).dtype == jnp.float16 and curried(4, 5, dtype=jnp.float32).dtype == jnp.float32
+    assert jnp.isfinite(init(4, 0)).all()
+
+
+@pytest.mark.parametrize("init", ALL)
+def test_initialisers_refuse(init):
+    for shape in [((3, 4),), (3.0, 4), (-1, 2), (True, 2)]:
+        with pytest.raises(TypeError, match=rf"{init.__name__} takes the sizes of the array as ints, as {init.__name__}\("):
+            init(*shape)
+
+
+@pytest.mark.parametrize("init", RANDOM)
+def test_random_numbers_repeat(init):
+    one, two = init(3, 4, rng=Generator(1)), init(rng=Generator(1))(3, 4)
+    assert (one == two).all() and not (init(3, 4) == init(3, 4)).all()
+    fx.seed(5)
+    before = init(3, 4)
+    fx.seed(5)
+    assert (init(3, 4) == before).all()
+    with pytest.raises(TypeError, match="rng= takes a fluxion.random.Generator, got int"):
+        init(3, rng=1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_variances(shape):
+    fan_in, fan_out = fans(*shape)
+    for init, variance in [
+        (fx.glorot_uniform, 2 / (fan_in + fan_out)),
+        (fx.glorot_normal, 2 / (fan_in + fan_out)),
+        (fx.kaiming_uniform, 2 / fan_in),
+        (fx.kaiming_normal, 2 / fan_in),
+        (fx.kaiming_normal(gain=1.0), 1 / fan_in),
+        (fx.lecun_normal, 1 / fan_in),
+        (fx.glorot_normal(gain=2.0), 8 / (fan_in + fan_out)),
+        (fx.normal(std=0.5), 0.25),
+    ]:
+        x = np.asarray(init(*shape))
+        assert x.var() == pytest.approx(variance, rel=0.1)
+        assert abs(x.mean()) < 4 * math.sqrt(variance / math.prod(shape))
+
+
+def test_bounds():
+    x = fx.kaiming_uniform(100, 200)
+    assert abs(x).max() <= math.sqrt(6 / 100) and abs(x).max() > 0.99 * math.sqrt(6 / 100)
+    assert abs(fx.glorot_uniform(100, 200)).max() <= math.sqrt(6 / 300)
+    x = fx.lecun_normal(100, 200)
+    assert abs(x).max() <= 2.0001 * 0.1 / 0.8796
+
+
+def test_fans_of_dense_and_conv():
+    assert fans(10, 5) == (10, 5) and fans(3, 3, 8, 16) == (72, 144) and fans(7) == (1, 7) and fans() == (1, 1)
+
+
+def test_truncated_normal():
+    x = fx.truncated_normal(100, 100, mean=1.0, std=2.0, lo=-1.0, hi=4.0)
+    assert -1 <= x.min() < -0.95 and 3.95 < x.max() <= 4
+    with pytest.raises(ValueError, match=r"truncated_normal takes lo < hi and std > 0, got lo=2, hi=-2"):
+        fx.truncated_normal(3, lo=2, hi=-2)
+
+
+@pytest.mark.parametrize("shape", [(6, 3), (3, 6), (4, 4), (3, 3, 2, 5), (2, 2, 3, 20)])
+def test_orthogonal(shape):
+    q = np.asarray(fx.orthogonal(*shape, gain=2.0)).reshape(-1, shape[-1])
+    small = q.T @ q if q.shape[0] >= q.shape[1] else q @ q.T
+    np.testing.assert_allclose(small, 4 * np.eye(len(small)), atol=1e-4)
+
+
+def test_identity_init():
+    x = jnp.arange(12.0).reshape(3, 4)
+    assert (fx.Dense(4, 4, init=fx.identity_init)(x) == x).all()
+    assert (fx.Dense(4, 2, init=fx.identity_init(gain=3.0))(x) == 3 * x[:, :2]).all()
+    assert fx.identity_init(3).tolist() == [0, 0, 0]
+    for kernel in [(1,), (2,), (3,), (4,), (3, 4), (3, 3, 2)]:
+        x = jnp.arange(float(2 * 5 ** len(kernel) * 3)).reshape(2, *[5] * len(kernel), 3)
+        np.testing.assert_array_equal(fx.Conv(kernel, 3, 3, pad="same", init=fx.identity_init)(x), x)
+    x = jnp.arange(6.0).reshape(1, 6, 1)
+    moved = fx.Conv((3,), 1, 1, pad="same", init=fx.identity_init(shift=(1, 0, 0)))(x)
+    assert moved.ravel().tolist() == [1, 2, 3, 4, 5, 0]
+
+
+def test_zeros_and_ones():
+    assert fx.zeros(2, 2).sum() == 0 and fx.ones(2, 2).sum() == 4
+    assert fx.zeros(3, rng=Generator(1)).shape == (3,)
