@@ -102,15 +102,20 @@ def check_layer(
     """
     layer = make()
     with jax.numpy_rank_promotion("raise"):
-        _check_float32(layer, inputs, training)
+        function = _function(layer, inputs, training)
+        compiled = jax.jit(function)
+        wide = _check_float32(layer, inputs, function, compiled)
         if reference is not None:
             _check_reference(layer, inputs, reference, training)
         if differences:
             _check_differences(layer, inputs, training)
         for dtype in dtypes:
-            _check_half(layer, inputs, dtype, training, widens)
+            half = compiled(_arrays(layer, dtype), _floats(inputs, dtype))
+            assert half.dtype == ("float32" if widens else dtype)
+            tolerance = HALF_TOLERANCE[dtype]
+            np.testing.assert_allclose(np.asarray(half, np.float32), wide, rtol=tolerance, atol=tolerance)
         if vmap and not training:
-            _check_vmap(layer, inputs)
+            _check_vmap(layer, inputs, function, compiled)
 
 
 def is_float(x: Any) -> bool:
@@ -136,11 +141,12 @@ def _function(layer: Any, inputs: tuple[Any, ...], training: bool) -> Callable[.
     return function
 
 
-def _check_float32(layer: Any, inputs: tuple[Any, ...], training: bool) -> None:
-    function, values, floats = _function(layer, inputs, training), _arrays(layer, "float32"), _floats(inputs, "float32")
+def _check_float32(layer: Any, inputs: tuple[Any, ...], function: Any, compiled: Any) -> Any:
+    values, floats = _arrays(layer, "float32"), _floats(inputs, "float32")
     eager = function(values, floats)
     assert eager.dtype == jnp.float32
-    np.testing.assert_allclose(jax.jit(function)(values, floats), eager, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(compiled(values, floats), eager, rtol=1e-5, atol=1e-6)
+    return eager
 
 
 def _closed(layer: Any, inputs: tuple[Any, ...], training: bool) -> tuple[Callable[..., Any], Any, Any]:
@@ -202,21 +208,10 @@ def _check_differences(layer: Any, inputs: tuple[Any, ...], training: bool) -> N
         assert jnp.isfinite(value)
 
 
-def _check_half(layer: Any, inputs: tuple[Any, ...], dtype: str, training: bool, widens: bool) -> None:
-    function = jax.jit(_function(layer, inputs, training))
-    wide = function(_arrays(layer, "float32"), _floats(inputs, "float32"))
-    half = function(_arrays(layer, dtype), _floats(inputs, dtype))
-    assert half.dtype == ("float32" if widens else dtype)
-    tolerance = HALF_TOLERANCE[dtype]
-    np.testing.assert_allclose(np.asarray(half, np.float32), wide, rtol=tolerance, atol=tolerance)
-
-
-def _check_vmap(layer: Any, inputs: tuple[Any, ...]) -> None:
-    function, values = _function(layer, inputs, False), _arrays(layer, "float32")
-    pairs = [jnp.stack([x, x[::-1]]) for x in _floats(inputs, "float32")]
+def _check_vmap(layer: Any, inputs: tuple[Any, ...], function: Any, compiled: Any) -> None:
+    values, pairs = _arrays(layer, "float32"), [jnp.stack([x, x[::-1]]) for x in _floats(inputs, "float32")]
     if pairs:
         mapped = jax.jit(jax.vmap(function, in_axes=(None, 0)))(values, pairs)
-        alone = jax.jit(function)
         for index in range(2):
-            one = alone(values, [pair[index] for pair in pairs])
+            one = compiled(values, [pair[index] for pair in pairs])
             np.testing.assert_allclose(mapped[index], one, rtol=1e-5, atol=1e-6)

@@ -44,7 +44,9 @@ def test_shapes_types_and_keywords(init):
 @pytest.mark.parametrize("init", ALL)
 def test_initialisers_refuse(init):
     for shape in [((3, 4),), (3.0, 4), (-1, 2), (True, 2)]:
-        with pytest.raises(TypeError, match=rf"{init.__name__} takes the sizes of the array as ints, as {init.__name__}\("):
+        with pytest.raises(
+            TypeError, match=rf"{init.__name__} takes the sizes of the array as ints, as {init.__name__}\("
+        ):
             init(*shape)
 
 

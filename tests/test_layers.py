@@ -152,7 +152,10 @@ def test_dense_from_arrays_and_own_initialisers():
     assert layer(np.ones(3)).tolist() == [4, 5] and layer.bias.dtype == jnp.float32
     assert fx.Dense.from_arrays(w).bias is None
     assert fx.Dense(3, 2, init=lambda *shape: jnp.full(shape, 7.0)).weight[0, 0] == 7
-    assert fx.Conv.from_arrays(np.ones((2, 2, 1, 3)), groups=3, pad=1).typed() == "Conv((2, 2), 3, 3, pad=1, groups=3, bias=False)"
+    assert (
+        fx.Conv.from_arrays(np.ones((2, 2, 1, 3)), groups=3, pad=1).typed()
+        == "Conv((2, 2), 3, 3, pad=1, groups=3, bias=False)"
+    )
     same = [fx.Dense(3, 2, rng=Generator(1)).weight for _ in range(2)]
     assert (same[0] == same[1]).all()
 
@@ -171,7 +174,10 @@ TYPED = [
     (lambda: fx.Embedding(10, 3), "Embedding(10, 3)"),
     (lambda: fx.Dropout(0.5, axes=1, active=True), "Dropout(0.5, axes=(1,), active=True)"),
     (lambda: fx.Conv((3, 3), 2, 4, fx.relu, stride=2, pad=1), "Conv((3, 3), 2, 4, relu, stride=2, pad=1)"),
-    (lambda: fx.Conv((3,), 2, 4, pad="same", groups=2, bias=False), "Conv((3,), 2, 4, pad='same', groups=2, bias=False)"),
+    (
+        lambda: fx.Conv((3,), 2, 4, pad="same", groups=2, bias=False),
+        "Conv((3,), 2, 4, pad='same', groups=2, bias=False)",
+    ),
     (lambda: fx.Conv((3, 3), 2, 4, pad=(0, 1, 2, 2)), "Conv((3, 3), 2, 4, pad=(0, 1, 2, 2))"),
     (lambda: fx.Conv((3, 3), 2, 4, stride=(1, 2), dilation=2), "Conv((3, 3), 2, 4, stride=(1, 2), dilation=2)"),
     (lambda: fx.MaxPool((2, 2)), "MaxPool((2, 2))"),
@@ -208,7 +214,11 @@ def test_anything_reads_as_typed():
 
 
 BAD_INPUTS = [
-    (lambda: fx.Dense(10, 5), (32, 12), r"Dense(10, 5) expects 10 input features (last axis), got an array of shape (32, 12)"),
+    (
+        lambda: fx.Dense(10, 5),
+        (32, 12),
+        r"Dense(10, 5) expects 10 input features (last axis), got an array of shape (32, 12)",
+    ),
     (lambda: fx.Dense(10, 5), (), r"Dense(10, 5) expects 10 input features (last axis), got an array of shape ()"),
     (lambda: fx.Scale(3, 4), (2, 4), r"Scale(3, 4) expects last axes of sizes (3, 4), got an array of shape (2, 4)"),
     (lambda: fx.Scale(3), (4,), r"Scale(3) expects last axes of sizes (3,), got an array of shape (4,)"),
@@ -276,7 +286,11 @@ BAD_CONSTRUCTORS = [
     (lambda: fx.Dense(10.5, 5), ValueError, r"Dense takes sizes that are ints of at least 1, got 10\.5"),
     (lambda: fx.Dense(10, 0), ValueError, "Dense takes sizes that are ints of at least 1, got 0"),
     (lambda: fx.Dense(10, 5, "relu"), TypeError, "Dense takes a function as its activation, such as .*, got 'relu'"),
-    (lambda: fx.Dense(10, 5, bias=np.ones(4)), ValueError, r"bias takes True, False or an array of shape \(5,\), got .*4"),
+    (
+        lambda: fx.Dense(10, 5, bias=np.ones(4)),
+        ValueError,
+        r"bias takes True, False or an array of shape \(5,\), got .*4",
+    ),
     (lambda: fx.Dense(2, 5, init=lambda *s: np.ones(3)), ValueError, r"made an array of shape \(3,\), wanted \(2, 5\)"),
     (lambda: fx.Dense.from_arrays(np.ones(3)), ValueError, r"Dense takes a weight of shape \(inputs, outputs\)"),
     (lambda: fx.Dense(1, 1)((1, 2)), TypeError, r"Dense\(1, 1\) expects one array, got a tuple of 2"),
@@ -287,14 +301,26 @@ BAD_CONSTRUCTORS = [
     (lambda: fx.Dropout(0.5, active=1), ValueError, r'Dropout takes active=True, False, None or "auto", got 1'),
     (lambda: fx.Dropout(0.5, rng=1), TypeError, r"rng= takes a fluxion.random.Generator"),
     (lambda: fx.Conv(3, 1, 1), ValueError, r"kernel takes a tuple with one size for each of 1 to 3 axes, .*, got 3"),
-    (lambda: fx.Conv((3, 3), 3, 4, groups=2), ValueError, "Conv has 3 input and 4 output channels; groups=2 must divide"),
+    (
+        lambda: fx.Conv((3, 3), 3, 4, groups=2),
+        ValueError,
+        "Conv has 3 input and 4 output channels; groups=2 must divide",
+    ),
     (lambda: fx.Conv((3, 3), 3, 4, stride=0), ValueError, "stride takes an int or a tuple of 2 ints"),
-    (lambda: fx.Conv((3, 3), 3, 4, pad="full"), ValueError, 'pad takes an int of at least 0, .* or "same", got \'full\''),
+    (
+        lambda: fx.Conv((3, 3), 3, 4, pad="full"),
+        ValueError,
+        "pad takes an int of at least 0, .* or \"same\", got 'full'",
+    ),
     (lambda: fx.Conv.from_arrays(np.ones((2, 2))), ValueError, "kernel takes a tuple"),
     (lambda: fx.MaxPool(2), ValueError, r"window takes a tuple with one size for each of 1 to 3 axes"),
     (lambda: fx.AdaptiveMeanPool(2), ValueError, r"out takes a tuple with one size for each of 1 to 3 axes"),
     (lambda: fx.BatchNorm("3"), ValueError, "BatchNorm takes sizes that are ints of at least 1, got '3'"),
-    (lambda: fx.BatchNorm(3, active="on"), ValueError, r'BatchNorm takes active=True, False, None or "auto", got \'on\''),
+    (
+        lambda: fx.BatchNorm(3, active="on"),
+        ValueError,
+        r'BatchNorm takes active=True, False, None or "auto", got \'on\'',
+    ),
     (fx.LayerNorm, ValueError, r"LayerNorm takes the sizes of the last axes of its input"),
     (lambda: fx.Chain(1), TypeError, "Chain takes layers, which are callable, got 1"),
     (lambda: fx.Chain([fx.relu]), TypeError, r"Chain takes layers, .*, got \[relu\]; write \*layers"),
@@ -406,7 +432,9 @@ def test_embedding_refuses():
     assert jnp.isnan(jax.jit(layer)(jnp.array([0, 4, -1]))).any(1).tolist() == [False, True, True]
     with pytest.raises(TypeError, match=r"Embedding\(4, 3\) expects integers, got an array of float32"):
         layer(jnp.ones(3))
-    with pytest.raises(SizeError, match=r"Embedding\(4, 3\) expects 4 labels \(last axis\), got an array of shape \(2, 5\)"):
+    with pytest.raises(
+        SizeError, match=r"Embedding\(4, 3\) expects 4 labels \(last axis\), got an array of shape \(2, 5\)"
+    ):
         layer(fx.onehotbatch([0, 1], range(5)))
 
 
@@ -469,7 +497,9 @@ def test_batchnorm_tracks_statistics_as_flux_and_torch_do():
     np.testing.assert_allclose(mine.mean, theirs.running_mean.numpy(), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(mine.var, theirs.running_var.numpy(), rtol=1e-5)
     theirs.eval()
-    np.testing.assert_allclose(mine(image), last(theirs(first(torch.tensor(image)))).detach().numpy(), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        mine(image), last(theirs(first(torch.tensor(image)))).detach().numpy(), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_batchnorm_while_testing_leaves_statistics_alone():

@@ -37,7 +37,11 @@ def nll(p, pred, target):
 LOSSES = {
     "mse": (fx.mse, [SCORES, SOFT], lambda p, x, y: F.mse_loss(x, y)),
     "mae": (fx.mae, [SCORES, SOFT], lambda p, x, y: F.l1_loss(x, y)),
-    "mse sum": (lambda x, y: fx.mse(x, y, agg=jnp.sum), [SCORES, SOFT], lambda p, x, y: F.mse_loss(x, y, reduction="sum")),
+    "mse sum": (
+        lambda x, y: fx.mse(x, y, agg=jnp.sum),
+        [SCORES, SOFT],
+        lambda p, x, y: F.mse_loss(x, y, reduction="sum"),
+    ),
     "mae none": (
         lambda x, y: fx.mae(x, y, agg=fx.identity),
         [SCORES, SOFT],
@@ -121,11 +125,15 @@ def test_shapes_are_not_broadcast():
         ValueError, match=r"mse expects pred and target of equal shapes, got \(4, 1\) and \(4,\); write target.reshape"
     ):
         fx.mse(SCORES[:, :1], LABELS)
-    with pytest.raises(ValueError, match=r"mae expects .*, got \(4, 3\) and \(4,\); check the output size of the model"):
+    with pytest.raises(
+        ValueError, match=r"mae expects .*, got \(4, 3\) and \(4,\); check the output size of the model"
+    ):
         fx.mae(SCORES, LABELS)
     with pytest.raises(ValueError, match=r"or integer labels of shape \(4,\), got \(4, 1\) of type int64"):
         fx.logitcrossentropy(SCORES, LABELS[:, None])
-    with pytest.raises(ValueError, match=r"crossentropy takes labels as integers, got float64; write target.astype\(int\)"):
+    with pytest.raises(
+        ValueError, match=r"crossentropy takes labels as integers, got float64; write target.astype\(int\)"
+    ):
         fx.crossentropy(PROBABILITIES, LABELS.astype(float))
     with pytest.raises(ValueError, match=r"logitcrossentropy expects .* got \(4, 5\) of type bool"):
         fx.logitcrossentropy(SCORES, fx.onehotbatch(LABELS, range(5)))
@@ -148,7 +156,11 @@ def test_a_number_as_target():
 
 def test_known_values():
     assert fx.mse(np.array([0, 1 + 1j]), np.array([0, 1j * 0 - 1]), agg=jnp.sum) == 5
-    y, like, unlike = np.eye(3)[:, [1, 0, 2]], np.full((3, 3), 0.1) + 0.7 * np.eye(3)[:, [1, 0, 2]], np.full((3, 3), 1 / 3)
+    y, like, unlike = (
+        np.eye(3)[:, [1, 0, 2]],
+        np.full((3, 3), 0.1) + 0.7 * np.eye(3)[:, [1, 0, 2]],
+        np.full((3, 3), 1 / 3),
+    )
     assert fx.crossentropy(like, y) < fx.crossentropy(unlike, y)
     np.testing.assert_allclose(fx.crossentropy(unlike, y), np.log(3), rtol=1e-5)
     weighted = fx.mse([1.0, 2.0], [0.0, 0.0], agg=lambda losses: jnp.mean(jnp.array([1.0, 0.5]) * losses))
@@ -177,7 +189,9 @@ def test_extremes_stay_finite():
         value, gradient = jax.value_and_grad(fx.logitcrossentropy)(masked, target)
         assert jnp.isfinite(value) and jnp.isfinite(gradient).all()
     huge = jnp.array([[1e4, -1e4]])
-    assert fx.logitcrossentropy(huge, np.array([1])) == 2e4 and fx.logitbinarycrossentropy(huge, np.array([[1, 0]])) == 0
+    assert (
+        fx.logitcrossentropy(huge, np.array([1])) == 2e4 and fx.logitbinarycrossentropy(huge, np.array([[1, 0]])) == 0
+    )
     assert jnp.isnan(fx.crossentropy(jnp.array([[jnp.nan, 1.0]]), np.array([0])))
 
 

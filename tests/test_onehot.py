@@ -67,7 +67,11 @@ def test_default_label():
         (lambda: fx.onehot("d", ["a", "b", "c"]), ValueError, r"Value 'd' is not in labels \['a', 'b', 'c'\]"),
         (lambda: fx.onehotbatch(np.array([1, 7]), range(3)), ValueError, r"Value 7 is not in labels \[0, 1, 2\]"),
         (lambda: fx.onehotbatch([99], range(20)), ValueError, r"labels \[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, ...\]"),
-        (lambda: fx.onehot("a", ["a", "b", "a"]), ValueError, r"Label 'a' occurs more than once in labels \['a', 'b', 'a'\]"),
+        (
+            lambda: fx.onehot("a", ["a", "b", "a"]),
+            ValueError,
+            r"Label 'a' occurs more than once in labels \['a', 'b', 'a'\]",
+        ),
         (lambda: fx.onehot("a", "ab", "z"), ValueError, r"Default value 'z' is not in labels \['a', 'b'\]"),
         (lambda: fx.onehot("a", "ab", "a", "b"), TypeError, "one default label at most, got 2"),
         (lambda: fx.onehot("a", ""), ValueError, "labels are empty"),

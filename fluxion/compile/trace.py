@@ -45,7 +45,7 @@ class _Depth(threading.local):
 
 _depth = _Depth()
 
-PLANS = {True: PlanCache(True), False: PlanCache(False)}
+_plans = PlanCache()
 
 
 class Call:
@@ -55,7 +55,7 @@ class Call:
 
     def __init__(self, f: Any, args: Sequence[Any], watch: bool, generator: Any = None) -> None:
         self.function, self.arguments = f, args
-        walk = Walk(nested=PLANS[watch].segment, watch=watch)
+        walk = Walk(nested=_plans.segment, watch=watch)
         root = walk.segment
         self.segments: list[Segment] = walk.outer
         self.segments.append(root)
@@ -65,8 +65,7 @@ class Call:
         for argument in args:
             walk.visit(argument)
         self.direct = len(root.numbers)
-        if not watch:
-            walk.nested, walk.watch = PLANS[True].segment, True
+        walk.watch = True
         walk.visit(f)
         if generator is not None:
             walk.visit(generator)
@@ -231,9 +230,10 @@ def commit(context: Context, call: Call) -> None:
     originals = {}
     for s, segment in enumerate(call.segments):
         for index, value in rebuilt.objects[s].items():
-            originals[id(value)] = segment.objects[index] if segment.objects[index] is not None else value
+            original = segment.object(index)
+            originals[id(value)] = value if original is None else original
     for s, node in list(rebuilt.nodes()):
-        mine = call.segments[s].objects[node.index]
+        mine = call.segments[s].object(node.index)
         theirs = rebuilt.objects[s].get(node.index)
         if isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) or mine is None or mine is theirs or theirs is None:
             continue

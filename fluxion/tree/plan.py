@@ -133,9 +133,9 @@ class Plan(Segment):
 
     def __init__(self, segment: Segment, reference: Any, watch: bool) -> None:
         self.structure, self.numbers, self.data = segment.structure, segment.numbers, segment.data
-        self.randoms, self.leaves = segment.randoms, segment.leaves
+        self.randoms, self.leaves = segment.randoms, list(segment.leaves)
         self.self_contained, self.traced, self.valid = True, False, True
-        self.objects = segment.objects
+        self.objects = list(segment.objects)
         leaf_indices = self.structure.leaf_indices
         self.positions = {id(x): i for i, x in enumerate(self.objects)}
         for index in leaf_indices:
@@ -177,6 +177,9 @@ class Plan(Segment):
         index = self.positions.get(id(x))
         return self.leaf_positions.get(id(x)) if index is None else index
 
+    def object(self, index: int) -> Any:
+        return self._reference() if index == self.structure.root[1] else self.objects[index]
+
     @property
     def leaf_positions(self) -> dict[int, int]:
         """The index of each array, by identity."""
@@ -206,35 +209,39 @@ class Plan(Segment):
 
 
 class PlanCache:
-    """The plans of live objects, one per object and way of walking."""
+    """The plans of live objects; one per object, or one per way of walking where the two differ."""
 
-    def __init__(self, watch: bool) -> None:
-        self.watch = watch
-        self._plans: dict[int, Plan] = {}
+    def __init__(self) -> None:
+        self._plans: dict[tuple[int, bool], Plan] = {}
 
     def segment(self, x: Any, walk: Walk) -> Segment:
         """The segment of `x`: a plan that still holds, or a fresh walk (remembered where it is worth it)."""
-        plan = self._plans.get(id(x))
+        plan = self._plans.get((id(x), walk.watch))
         if plan is not None and plan.holds(x) and all(_disjoint(plan, other) for other in walk.outer):
             return plan
-        inner = Walk(outer=walk.outer, watch=self.watch)
-        segment = inner.run(x)
+        segment = Walk(outer=walk.outer, watch=walk.watch).run(x)
         if segment.self_contained and not segment.traced and len(segment.objects) - len(segment.leaves) >= SMALL:
-            self._remember(x, segment)
+            return self._remember(x, segment, walk.watch) or segment
         return segment
 
-    def _remember(self, x: Any, segment: Segment) -> None:
+    def _remember(self, x: Any, segment: Segment, watch: bool) -> Plan | None:
         root = segment.structure.root[1]
         nodes = segment.structure.nodes.values()
         refers_to_itself = any(child == (REFERENCE, root) for node in nodes for child in node.children)
         if refers_to_itself or not hasattr(x, "__dict__") or not type(x).__weakrefoffset__:
-            return
+            return None
         key = id(x)
-        reference = weakref.ref(x, lambda _: self._plans.pop(key, None))
-        copied = Segment()
-        copied.structure, copied.objects, copied.leaves = segment.structure, list(segment.objects), list(segment.leaves)
-        copied.numbers, copied.data, copied.randoms = segment.numbers, segment.data, segment.randoms
-        self._plans[key] = Plan(copied, reference, self.watch)
+        reference = weakref.ref(x, lambda _: self._forget(key))
+        plan = Plan(segment, reference, watch)
+        if not plan.valid:
+            return None
+        for mode in (watch,) if segment.depends_on_watch else (True, False):
+            self._plans[key, mode] = plan
+        return plan
+
+    def _forget(self, key: int) -> None:
+        self._plans.pop((key, True), None)
+        self._plans.pop((key, False), None)
 
 
 def _disjoint(plan: Plan, other: Segment) -> bool:
@@ -251,7 +258,7 @@ def write(segment: Segment, values: dict[int, Any]) -> None:
 class _Writer:
     def __init__(self, segment: Segment) -> None:
         self.structure: Structure = segment.structure
-        self.objects = segment.objects
+        self.objects = list(segment.objects)
         self.holders: dict[int, list[tuple[Node, int]]] = {}
         for node in self.structure.nodes.values():
             for i, (marker, what) in enumerate(node.children):

@@ -215,7 +215,7 @@ class _Parser:
 class Segment:
     """A walked value: its structure and what it held. `objects[i]` is the value of index `i` of the structure."""
 
-    __slots__ = ("data", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
+    __slots__ = ("data", "depends_on_watch", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
 
     def __init__(self) -> None:
         self.objects: list[Any] = []
@@ -225,11 +225,16 @@ class Segment:
         self.data: list[Any] = []
         self.randoms: list[Any] = []
         self.self_contained = True
+        self.depends_on_watch = False
         self.traced = False
 
     def find(self, x: Any) -> int | None:
         """The index of an object of this segment."""
         return self.positions.get(id(x))
+
+    def object(self, index: int) -> Any:
+        """The object of an index; None for an array of a remembered walk."""
+        return self.objects[index]
 
     def owners(self) -> list[int]:
         """How many references to each array are known: where it stands, and the lists of this segment."""
@@ -363,9 +368,14 @@ class Walk:
         self.segment.traced |= segment.traced
 
     def _is_data(self, x: Any, cls: type) -> bool:
-        if not self.watch or not x or cls is tuple and len(x) < LARGE or cls is dict and len(x) < LARGE:
+        if not x or cls not in WATCHED:
             return False
-        return cls in WATCHED and is_plain_data(x)
+        if len(x) >= LARGE:
+            return is_plain_data(x)
+        if cls is tuple or cls is dict or not is_plain_data(x):
+            return False
+        self.segment.depends_on_watch = True
+        return self.watch
 
     def _visit_data(self, x: Any, cls: type) -> None:
         segment = self.segment
