@@ -14,7 +14,9 @@ from fluxion.compile.outputs import pack, unpack
 from fluxion.compile.trace import Call, Context, commit
 from fluxion.mode import gradient_mode
 from fluxion.tree.functions import is_inexact
-from fluxion.tree.select import GradientBuilder, Trainable
+from fluxion.tree import kinds
+from fluxion.tree.select import Gradient, GradientBuilder, Pending, Trainable, resolve
+from fluxion.tree.walk import NUMBER, REFERENCE, Structure
 
 
 class Differentiation:
@@ -26,6 +28,9 @@ class Differentiation:
         chosen = [Trainable(context.structures, 0, child) for child in self.children]
         self.leaves = {context.leaf_number(key): key for part in chosen for key in part.leaves}
         self.numbers = {context.number_number(key): key for part in chosen for key in part.numbers}
+        self.order = sorted(self.leaves)
+        direct = self.children == [(NUMBER, 0)]
+        self._only_number = 0 if direct and not self.leaves and set(self.numbers) == {0} else None
         self._keys = [{context.leaf_number(key) for key in part.leaves} for part in chosen]
 
     def value_and_gradient(
@@ -50,15 +55,49 @@ class Differentiation:
 
     def arrange(self, leaves: dict[int, Any], numbers: dict[int, Any]) -> tuple[Any, ...]:
         """The gradients, one per argument, each in the shape of the argument."""
-        builder = GradientBuilder(
-            self.context.structures,
-            {self.leaves[i]: value for i, value in leaves.items()},
-            {self.numbers[i]: as_number(value) for i, value in numbers.items()},
-        )
+        if self._only_number is not None:
+            return (as_number(numbers[self._only_number]),)
+        found = Found(self, leaves, numbers)
         return tuple(
-            builder.build_later(0, child) if keys & leaves.keys() else builder.build(0, child)
+            found.later(child) if keys & leaves.keys() else found.builder().build(0, child)
             for child, keys in zip(self.children, self._keys, strict=True)
         )
+
+
+class Found:
+    """Gradients as they came out of a program, by number, until somebody asks for them by name."""
+
+    def __init__(self, plan: Differentiation, leaves: dict[int, Any], numbers: dict[int, Any]) -> None:
+        self._plan, self._leaves, self._numbers = plan, leaves, numbers
+        self._builder: GradientBuilder | None = None
+
+    def builder(self) -> GradientBuilder:
+        """What arranges them."""
+        if self._builder is None:
+            plan = self._plan
+            self._builder = GradientBuilder(
+                plan.context.structures,
+                {plan.leaves[i]: value for i, value in self._leaves.items()},
+                {plan.numbers[i]: as_number(value) for i, value in self._numbers.items()},
+            )
+        return self._builder
+
+    def later(self, child: Any) -> Any:
+        """The gradient of an argument: for an object, one whose fields are arranged when they are asked for."""
+        structures = self._plan.context.structures
+        number, (marker, what) = resolve(structures, 0, child)
+        node = structures[number].nodes.get(what) if marker is REFERENCE else None
+        if node is None or not isinstance(node.kind, kinds.ObjectKind):
+            return self.builder().build(0, child)
+        return Gradient.later(Pending(self, number, node))
+
+    def of_structure(self, number: int, structure: Structure) -> list[Any] | None:
+        """The gradient of each array of one structure, None where there is none; None if they are of another structure."""
+        context = self._plan.context
+        if context.structures[number] != structure:
+            return None
+        start = sum(context.leaf_counts[:number])
+        return [self._leaves.get(i) for i in range(start, start + context.leaf_counts[number])]
 
 
 def as_number(x: Any) -> Any:

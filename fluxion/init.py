@@ -35,9 +35,9 @@ def initialiser(function: Callable[Parameters, Array]) -> Callable[Parameters, A
             if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 0:
                 name = function.__name__
                 raise TypeError(f"{name} takes the sizes of the array as ints, as {name}(10, 5), got {size!r}")
-        return function(*shape, **keywords)  # type: ignore[arg-type]
+        return function(*shape, **keywords)
 
-    return init  # type: ignore[return-value]
+    return init
 
 
 def fans(*shape: int) -> tuple[int, int]:
@@ -194,7 +194,7 @@ def identity_init(
     weight = np.zeros(shape, np.float64)
     if len(shape) > 1:
         centre = tuple((size - 1) // 2 for size in shape[:-2])
-        weight[centre] = gain * np.eye(*shape[-2:])
+        weight[centre] = gain * np.eye(shape[-2], shape[-1])
     return jnp.asarray(np.roll(weight, shift, tuple(range(weight.ndim))), dtype)
 
 

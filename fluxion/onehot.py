@@ -67,7 +67,7 @@ class OneHotArray:
     def dense(self) -> Any:
         """The boolean array: NumPy's where the indices are NumPy's, else JAX's."""
         if isinstance(self.indices, (np.ndarray, np.generic)):
-            return self.indices[..., None] == np.arange(self.count)
+            return np.asarray(self.indices)[..., None] == np.arange(self.count)
         labels = jnp.expand_dims(jnp.arange(self.count, dtype=self.indices.dtype), tuple(range(self.indices.ndim)))
         return self.indices[..., None] == labels
 

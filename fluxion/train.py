@@ -55,7 +55,7 @@ class Step(Task):
 
     def protect(self, program: Program, call: Call, donated: list[Any]) -> list[Any]:
         owners = call.owners()
-        return copy_if_shared(donated, [1 + owners[i] for i in program.donated_order])
+        return copy_if_shared(donated, [owners[i] for i in program.donated_order])
 
     def body(self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool) -> Any:
         floats, healthy = constants
@@ -69,15 +69,15 @@ class Step(Task):
         step = self.opt_state.updater()
         new, new_state = step(params, {names[i]: g for i, g in gradients.items()}, extra, floats)
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
-        weights = {i: jnp.where(healthy, new[name], leaves[i]) for i, name in names.items()}
-        weights |= {i: leaves[i] for i in plan.leaves if i not in weights}
-        writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in weights}
+        weights = [jnp.where(healthy, new[names[i]], leaves[i]) if i in names else leaves[i] for i in plan.order]
+        writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in plan.leaves}
         new_state = [jnp.where(healthy, after, before) for after, before in zip(new_state, extra, strict=True)]
         return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
         out, writes, weights, new_state, healthy, gradients = outputs
-        call.write({**writes, **weights})
+        values = dict(zip(self.plan(program).order, weights, strict=True))
+        call.write({**values, **writes} if writes else values)
         self.opt_state.leaves = new_state
         arranged = self.plan(program).arrange(gradients, {})[0] if gradients is not None else None
         return unpack(out), healthy, arranged
@@ -87,7 +87,7 @@ class Step(Task):
         leaves = call.leaves()
         outputs = self.body(context, leaves, call.numbers, self.opt_state.leaves, self.constants(), strict=False)
         if not inside_trace():
-            refuse_tracers([leaves[i] for i in outputs[2]], list(outputs[2].values()))
+            refuse_tracers([leaves[i] for i in self.plan(context).order], outputs[2])
         commit(context, call)
         return self.land(context, call, outputs)  # type: ignore[arg-type]
 

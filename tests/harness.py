@@ -97,8 +97,8 @@ def check_layer(
     """Checks a layer, loss or function.
 
     Against `reference(parameters, *inputs)` in PyTorch: values and gradients, in float64. Against finite differences:
-    first and second derivatives. Then: float32 in gives float32 out, the jitted layer equals the eager one, half precision
-    stays (or becomes float32, where the layer `widens`), and `jax.vmap` over the inputs equals a loop.
+    first and second derivatives. Then: float32 in gives float32 out, the jitted layer equals the eager one, half
+    precision stays (or becomes float32, where the layer `widens`), and `jax.vmap` over the inputs equals a loop.
     """
     layer = make()
     with jax.numpy_rank_promotion("raise"):

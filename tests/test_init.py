@@ -58,7 +58,7 @@ def test_random_numbers_repeat(init):
     before = init(3, 4)
     fx.seed(5)
     assert (init(3, 4) == before).all()
-    with pytest.raises(TypeError, match="rng= takes a fluxion.random.Generator, got int"):
+    with pytest.raises(TypeError, match=r"rng= takes a fluxion.random.Generator, got int"):
         init(3, rng=1)
 
 

@@ -261,7 +261,8 @@ BAD_INPUTS = [
     (
         lambda: fx.BatchNorm(8, active=True),
         (1, 8),
-        "BatchNorm(8, active=True) expects more than one value per channel while training, got an array of shape (1, 8)",
+        "BatchNorm(8, active=True) expects more than one value per channel while training, "
+        "got an array of shape (1, 8)",
     ),
     (lambda: fx.LayerNorm(8), (2, 3), "LayerNorm(8) expects last axes of sizes (8,), got an array of shape (2, 3)"),
     (

@@ -139,30 +139,28 @@ def test_conv_takes_integers():
     assert y.dtype == jnp.float32 and y.ravel().tolist() == [2, 2, 2]
 
 
-def bad_conv(message, error=SizeError, x=(1, 8, 8, 3), w=(3, 3, 3, 4), **keywords):
-    return pytest.param(x, w, keywords, error, message)
+PADS = r'pad takes an int of at least 0, 2 ints, 2 pairs \(low, high\), 4 ints or "same", got '
+BAD_CONVS = [
+    ({"x": (8, 8, 3)}, SizeError, r"conv expects 4 axes \(batch, height, width, channels\), got .* shape \(8, 8, 3\)"),
+    ({"x": (1, 8, 8, 2)}, SizeError, r"conv expects 3 input channels \(last axis\), got .* shape \(1, 8, 8, 2\)$"),
+    ({"x": (1, 3, 8, 8)}, SizeError, r"channels come last: write jnp.moveaxis\(x, 1, -1\)"),
+    ({"x": (1, 4, 8, 3), "dilation": 2}, SizeError, r"conv expects at least 5 x 5 positions for its window"),
+    ({"w": (3, 4)}, ValueError, r"conv takes a weight .* of 3 to 5 axes, got shape \(3, 4\)"),
+    ({"w": (1, 1, 3, 3), "groups": 2}, ValueError, r"conv has 6 input and 3 output .*; groups=2 must divide both"),
+    ({"groups": 0}, ValueError, r"groups takes an int of at least 1, got 0"),
+    ({"stride": (1, 2, 3)}, ValueError, r"stride takes an int or a tuple of 2 ints, each at least 1, got \(1, 2, 3\)"),
+    ({"dilation": 0}, ValueError, r"dilation takes an int or a tuple of 2 ints, each at least 1, got 0"),
+    ({"pad": (1, 2, 3)}, ValueError, PADS + r"\(1, 2, 3\)"),
+    ({"pad": "SAME"}, ValueError, PADS + "'SAME'"),
+    ({"pad": -1}, ValueError, PADS + "-1"),
+]
 
 
-@pytest.mark.parametrize(
-    ("x", "w", "keywords", "error", "message"),
-    [
-        bad_conv(r"conv expects 4 axes \(batch, height, width, channels\), got an array of shape \(8, 8, 3\)", x=(8, 8, 3)),
-        bad_conv(r"conv expects 3 input channels \(last axis\), got an array of shape \(1, 8, 8, 2\)$", x=(1, 8, 8, 2)),
-        bad_conv(r"channels come last: write jnp.moveaxis\(x, 1, -1\)", x=(1, 3, 8, 8)),
-        bad_conv(r"conv expects at least 5 x 5 positions for its window", x=(1, 4, 8, 3), dilation=2),
-        bad_conv(r"conv takes a weight .* of 3 to 5 axes, got shape \(3, 4\)", ValueError, w=(3, 4)),
-        bad_conv(r"conv has 6 input and 3 output channels; groups=2 must divide both", ValueError, w=(1, 1, 3, 3), groups=2),
-        bad_conv(r"groups takes an int of at least 1, got 0", ValueError, groups=0),
-        bad_conv(r"stride takes an int or a tuple of 2 ints, each at least 1, got \(1, 2, 3\)", ValueError, stride=(1, 2, 3)),
-        bad_conv(r"dilation takes an int or a tuple of 2 ints, each at least 1, got 0", ValueError, dilation=0),
-        bad_conv(r'pad takes an int of at least 0, 2 ints, .* 4 ints or "same", got \(1, 2, 3\)', ValueError, pad=(1, 2, 3)),
-        bad_conv(r"pad takes an int of at least 0, .*, got 'SAME'", ValueError, pad="SAME"),
-        bad_conv(r"pad takes an int of at least 0, .*, got -1", ValueError, pad=-1),
-    ],
-)  # fmt: skip
-def test_conv_refuses(x, w, keywords, error, message):
+@pytest.mark.parametrize(("keywords", "error", "message"), BAD_CONVS)
+def test_conv_refuses(keywords, error, message):
+    shapes = {"x": (1, 8, 8, 3), "w": (3, 3, 3, 4)} | keywords
     with pytest.raises(error, match=message):
-        fx.conv(jnp.ones(x), jnp.ones(w), **keywords)
+        fx.conv(jnp.ones(shapes.pop("x")), jnp.ones(shapes.pop("w")), **shapes)
 
 
 def test_pads():

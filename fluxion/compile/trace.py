@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -83,13 +85,17 @@ class Call:
 
     def write(self, values: dict[int, Any]) -> None:
         """Puts new arrays in place, by their number among all arrays of the call."""
-        start = 0
-        for segment in self.segments:
-            end = start + len(segment.leaves)
-            inside = {k - start: value for k, value in values.items() if start <= k < end}
-            if inside:
-                segment.write(inside) if isinstance(segment, Plan) else write(segment, inside)
-            start = end
+        bounds = list(itertools.accumulate(len(segment.leaves) for segment in self.segments))
+        inside: list[dict[int, Any]] = [{} for _ in self.segments]
+        number, start, end = 0, 0, bounds[0]
+        for k, value in values.items():
+            if not start <= k < end:
+                number = bisect.bisect_right(bounds, k)
+                start, end = bounds[number] - len(self.segments[number].leaves), bounds[number]
+            inside[number][k - start] = value
+        for segment, part in zip(self.segments, inside, strict=True):
+            if part:
+                segment.write(part) if isinstance(segment, Plan) else write(segment, part)
 
 
 class Context:

@@ -74,7 +74,8 @@ class Dense(Layer):
         weight = as_float(weight)
         if weight.ndim != 2:
             raise ValueError(f"Dense takes a weight of shape (inputs, outputs), got an array of shape {weight.shape}")
-        return cls(*weight.shape, activation, bias=bias, init=lambda *shape: weight)
+        inputs, outputs = weight.shape
+        return cls(inputs, outputs, activation, bias=bias, init=lambda *shape: weight)
 
     def __call__(self, x: Any) -> Array:
         x = features(self, x, self.weight.shape[0], "input features")

@@ -39,10 +39,12 @@ class BatchNorm(Layer):
     >>> import fluxion as fx
     >>> import jax.numpy as jnp
     >>> layer = fx.BatchNorm(2, active=True)
-    >>> layer(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).round(3).tolist()
-    [[-1.225, -1.225], [0.0, 0.0], [1.225, 1.225]]
-    >>> layer.mean.round(3).tolist(), layer.var.round(3).tolist()
-    ([0.3, 0.4], [1.3, 1.3])
+    >>> print(layer(jnp.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])).round(3))
+    [[-1.225 -1.225]
+     [ 0.     0.   ]
+     [ 1.225  1.225]]
+    >>> print(layer.mean.round(3), layer.var.round(3))
+    [0.3 0.4] [1.3 1.3]
     """
 
     __trainable__ = ("scale", "bias")
@@ -60,8 +62,10 @@ class BatchNorm(Layer):
     ) -> None:
         self.channels = size_of(channels, "BatchNorm")
         self.activation = function_of(activation, "BatchNorm")
-        self.scale, self.bias = (jnp.ones(channels), jnp.zeros(channels)) if affine else (None, None)
-        self.mean, self.var = (jnp.zeros(channels), jnp.ones(channels)) if track_stats else (None, None)
+        self.scale = jnp.ones(channels) if affine else None
+        self.bias = jnp.zeros(channels) if affine else None
+        self.mean = jnp.zeros(channels) if track_stats else None
+        self.var = jnp.ones(channels) if track_stats else None
         self.eps, self.momentum = eps, momentum
         self.active = active_of(active, "BatchNorm")
 
@@ -71,9 +75,9 @@ class BatchNorm(Layer):
         if training and count < 2:
             more = "more than one value per channel while training"
             raise SizeError(f"{self.typed()} expects {more}, got an array of shape {x.shape}", self)
-        if training or self.mean is None:
+        if training or self.mean is None or self.var is None:
             mean, var = moments(x, tuple(range(x.ndim - 1)))
-            if training and self.mean is not None:
+            if training and self.mean is not None and self.var is not None:
                 self.mean = _blend(self.mean, mean, self.momentum)
                 self.var = _blend(self.var, var * (count / (count - 1)), self.momentum)
         else:
@@ -116,7 +120,8 @@ class LayerNorm(Layer):
             raise ValueError("LayerNorm takes the sizes of the last axes of its input, as LayerNorm(10), got none")
         self.size = tuple(size_of(entry, "LayerNorm") for entry in size)
         self.activation = function_of(activation, "LayerNorm")
-        self.scale, self.bias = (jnp.ones(self.size), jnp.zeros(self.size)) if affine else (None, None)
+        self.scale = jnp.ones(self.size) if affine else None
+        self.bias = jnp.zeros(self.size) if affine else None
         self.eps = eps
 
     def __call__(self, x: Any) -> Array:

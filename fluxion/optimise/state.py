@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fluxion.optimise.packing import Packing
 from fluxion.optimise.rules import OptimiserChain, Rule, is_optax
 from fluxion.tree.functions import trainables
 from fluxion.tree.rebuild import Rebuilt
@@ -60,8 +63,10 @@ class OptState:
         self.rule = rule
         self.signature = Signature(params)
         state = self.transformation(rule).init({path: jnp.asarray(array) for path, array in params.items()})
+        leaves, self.definition = jax.tree.flatten(state)
+        self.packing = Packing(leaves)
         # fresh buffers: the program takes them over at each update
-        self.leaves, self.definition = jax.tree.flatten(jax.tree.map(lambda x: jnp.array(x, copy=True), state))
+        self.leaves = [jnp.array(leaf, copy=True) for leaf in self.packing.pack(leaves)]
 
     @staticmethod
     def transformation(rule: Any) -> optax.GradientTransformation:
@@ -73,7 +78,7 @@ class OptState:
     @property
     def state(self) -> Any:
         """The Optax state, over a dict from paths to arrays."""
-        return jax.tree.unflatten(self.definition, self.leaves)
+        return jax.tree.unflatten(self.definition, self.packing.unpack(self.leaves))
 
     def hyperparameters(self) -> tuple[Any, list[float]]:
         """What of the rule decides the program, and the floats that are its inputs."""
@@ -84,14 +89,15 @@ class OptState:
 
     def owned_leaves(self) -> list[Any]:
         """The arrays of the state; those that somebody else holds too are copied first."""
-        return copy_if_shared(self.leaves, [1] * len(self.leaves))
+        return copy_if_shared(self.leaves)
 
     def updater(self) -> Callable[..., Any]:
         """The pure function `(params, gradients, state leaves, floats) -> (new params, new state leaves)`."""
-        rule, definition = self.rule, self.definition
+        rule, definition, packing = self.rule, self.definition, self.packing
         segment = Walk().run(rule) if isinstance(rule, Rule) and not _holds_optax(rule) else None
 
-        def step(params: dict[str, Any], gradients: dict[str, Any], leaves: list[Any], floats: list[Any]) -> Any:
+        def step(params: dict[str, Any], gradients: dict[str, Any], packed: list[Any], floats: list[Any]) -> Any:
+            leaves = packing.unpack(packed)
             current = Rebuilt([segment.structure], [segment.leaves], [floats]).root if segment is not None else rule
             state = jax.tree.unflatten(definition, leaves)
             frozen = [path for path in self.signature.shapes if path not in params]
@@ -107,7 +113,7 @@ class OptState:
                 new_state = _keep(state, new_state, skipped)
             new = {path: p if path in skipped else (p + updates[path]).astype(p.dtype) for path, p in params.items()}
             new_leaves = [n.astype(o.dtype) for n, o in zip(jax.tree.leaves(new_state), leaves, strict=True)]
-            return new, new_leaves
+            return new, packing.pack(new_leaves)
 
         return step
 
@@ -128,19 +134,23 @@ def _keep(old: Any, new: Any, paths: set[str]) -> Any:
     return jax.tree_util.tree_map_with_path(choose, old, new)
 
 
-_BASE = next(map(sys.getrefcount, [object()]))
+_ALONE = next(map(sys.getrefcount, [object()]))
 
 
-def copy_if_shared(arrays: list[Any], owners: list[int]) -> list[Any]:
-    """The same arrays, but copies of those that more than `owners` places hold: their buffers are about to be taken over."""
+def copy_if_shared(arrays: list[Any], owners: list[int] | None = None) -> list[Any]:
+    """The same arrays, but copies of those that the user holds too: their buffers are about to be taken over.
+
+    `owners` are how many references besides this list are known of; none where it is left out.
+    """
     counts = map(sys.getrefcount, arrays)
-    expected = _BASE - 1
-    if all(count <= expected + own for count, own in zip(counts, owners, strict=True)):
+    known = itertools.repeat(_ALONE) if owners is None else [_ALONE + own for own in owners]
+    if not any(map(operator.gt, counts, known)):
         return arrays
-    counts = list(map(sys.getrefcount, arrays))
+    limits = [_ALONE] * len(arrays) if owners is None else known
+    shared = list(map(operator.gt, map(sys.getrefcount, arrays), limits))
     return [
-        jnp.array(array, copy=True) if count > expected + own and isinstance(array, jax.Array) else array
-        for array, count, own in zip(list(arrays), counts, owners, strict=True)
+        jnp.array(array, copy=True) if held and isinstance(array, jax.Array) else array
+        for array, held in zip(arrays, shared, strict=True)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -25,17 +25,21 @@ class Layout:
         leaves = call.leaves()
         self.keys = [key for key in self.keys if is_inexact(leaves[self.context.leaf_number(key)])]
         self.numbers = [self.context.leaf_number(key) for key in self.keys]
+        structures = {number for number, _ in self.keys}
+        self._in_one_structure = structures.pop() if len(structures) == 1 else None
         paths = self.context.paths()
-        self.paths = tuple(paths[key].removeprefix(".") for key in self.keys)
-        everything = {paths[key].removeprefix(".") for key in paths}
-        self.frozen = tuple(path for path in everything if path not in self.paths)
+        trainable = tuple(paths[key].removeprefix(".") for key in self.keys)
+        everything = dict.fromkeys(path.removeprefix(".") for path in paths.values())
+        self.paths = Paths(trainable, tuple(path for path in everything if path not in trainable))
 
     def gradients(self, gradient: Any) -> list[Any]:
         """The gradient of each trainable array, None where there is none."""
         number, (marker, what) = resolve(self.context.structures, 0, self.context.argument(0))
         pending = getattr(gradient, "_pending", None) if type(gradient) is Gradient else None
-        if pending is not None and pending.stands_for(self.context.structures[number]):
-            return [pending.leaf(k) for _, k in self.keys]
+        if pending is not None and self._in_one_structure == number:
+            whole = pending.found.of_structure(pending.number, self.context.structures[number])
+            if whole is not None and pending.node.index == what:
+                return [whole[k] for _, k in self.keys]
         found: dict[tuple[int, int], Any] = {}
         self._collect(number, (marker, what), gradient, "", found)
         indices = [self.context.structures[s].leaf_indices[k] for s, k in self.keys]
@@ -94,7 +98,6 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     leaves = call.leaves()
     params = [leaves[number] for number in layout.numbers]
     del leaves
-    _check(opt_state.signature, layout, params, gradients)
     if is_eager() or call.traced or not outside_traces():
         new, new_state = _step(opt_state, layout.paths)(params, gradients, opt_state.leaves, opt_state.hyperparameters()[1])
         refuse_tracers([*params, *opt_state.leaves], [*new, *new_state])
@@ -102,7 +105,7 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
         return
     run = _compiled(opt_state, layout.paths)
     owners = call.owners()
-    params = copy_if_shared(params, [1 + owners[number] for number in layout.numbers])
+    params = copy_if_shared(params, [owners[number] for number in layout.numbers])
     floats = opt_state.hyperparameters()[1]
     landed: list[Any] = []
     try:
@@ -132,9 +135,9 @@ def refuse_tracers(old: Sequence[Any], new: Sequence[Any]) -> None:
             )
 
 
-def _check(signature: Signature, layout: Layout, params: list[Any], gradients: list[Any]) -> None:
-    signature.check(dict(zip(layout.paths, params, strict=True)), layout.frozen)
-    for path, param, gradient in zip(layout.paths, params, gradients, strict=True):
+def _check(signature: Signature, paths: Paths, params: list[Any], gradients: list[Any]) -> None:
+    signature.check(dict(zip(paths.trainable, params, strict=True)), paths.frozen)
+    for path, param, gradient in zip(paths.trainable, params, gradients, strict=True):
         if gradient is not None and tuple(getattr(gradient, "shape", ())) != tuple(param.shape):
             raise ValueError(
                 f"this gradient is not one of this model: {path} has shape {tuple(param.shape)}, its gradient "
@@ -142,14 +145,22 @@ def _check(signature: Signature, layout: Layout, params: list[Any], gradients: l
             )
 
 
-def _step(opt_state: OptState, paths: tuple[str, ...]) -> Callable[..., Any]:
-    updater = opt_state.updater()
+class Paths(NamedTuple):
+    """The paths of a model's arrays."""
+
+    trainable: tuple[str, ...]
+    frozen: tuple[str, ...]
+
+
+def _step(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
+    updater, signature = opt_state.updater(), opt_state.signature
 
     def step(params: list[Any], gradients: list[Any], leaves: list[Any], floats: list[Any]) -> Any:
-        named = dict(zip(paths, params, strict=True))
-        given = {path: g for path, g in zip(paths, gradients, strict=True) if g is not None}
+        _check(signature, paths, params, gradients)
+        named = dict(zip(paths.trainable, params, strict=True))
+        given = {path: g for path, g in zip(paths.trainable, gradients, strict=True) if g is not None}
         new, new_leaves = updater(named, given, leaves, floats)
-        return [new[path] for path in paths], new_leaves
+        return [new[path] for path in paths.trainable], new_leaves
 
     return step
 
@@ -173,7 +184,7 @@ class _Holder:
         return 0
 
 
-def _compiled(opt_state: OptState, paths: tuple[str, ...]) -> Callable[..., Any]:
+def _compiled(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
     rule_key, _ = opt_state.hyperparameters()
     key = (rule_key, opt_state.definition, opt_state.signature, paths)
     return _compiled_for(key, _Holder((opt_state, paths)))

@@ -80,24 +80,15 @@ jax.tree_util.register_pytree_with_keys(
 
 
 class Pending:
-    """What the fields of a gradient will be made from."""
+    """What the fields of a gradient will be made from: `found` arranges the gradient of a node of structure `number`."""
 
-    def __init__(self, builder: GradientBuilder, number: int, node: Node) -> None:
-        self.builder, self.number, self.node = builder, number, node
+    def __init__(self, found: Any, number: int, node: Node) -> None:
+        self.found, self.number, self.node = found, number, node
 
     def fields(self) -> dict[str, Any]:
         """The fields."""
-        arranged = self.builder.arrange(self.number, self.node)
+        arranged = self.found.builder().arrange(self.number, self.node)
         return dict(arranged.__dict__) if arranged is not None else {}
-
-    def stands_for(self, structure: Structure) -> bool:
-        """True if this is the gradient of a whole value of the structure."""
-        mine = self.builder.structures[self.number]
-        return mine == structure and mine.root == (REFERENCE, self.node.index)
-
-    def leaf(self, k: int) -> Any:
-        """The gradient of array `k` of the structure."""
-        return self.builder.leaves.get((self.number, self.builder.structures[self.number].leaf_indices[k]))
 
 
 def _brief(x: Any) -> str:
@@ -204,14 +195,6 @@ class GradientBuilder:
             if node is not None:
                 self._built[key] = self.arrange(number, node)
         return self._built[key]
-
-    def build_later(self, number: int, child: Child) -> Any:
-        """The same, but the fields of an object are arranged when they are asked for; there must be some."""
-        number, (marker, what) = resolve(self.structures, number, child)
-        node = self.structures[number].nodes.get(what) if marker is REFERENCE else None
-        if node is None or not isinstance(node.kind, kinds.ObjectKind):
-            return self.build(number, (marker, what))
-        return Gradient.later(Pending(self, number, node))
 
     def arrange(self, number: int, node: Node) -> Any:
         """The gradient of a node from those of its children."""

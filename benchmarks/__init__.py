@@ -1,0 +1,1 @@
+"""Fluxion beside its peers, timed in one run: `python -m benchmarks [name ...] [--markdown]`."""

@@ -1,0 +1,270 @@
+"""Whatever a function reads from around it takes effect at the next call, compiled or not."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from modules import module  # noqa: F401
+
+import fluxion as fx
+
+X = jnp.arange(1.0, 4.0)
+
+# source that defines f(x), and statements that change what f reads, each run in the namespace of the module
+CASES = {
+    "global float": ("scale = 2.0\ndef f(x): return x * scale", ["scale = 3.0", "scale = 5.0", "scale = 7.0"]),
+    "global int": ("n = 2\ndef f(x): return x * n", ["n = 3"]),
+    "global bool": ("flip = False\ndef f(x): return -x if flip else x", ["flip = True"]),
+    "global string": ("mode = 'a'\ndef f(x): return x * len(mode)", ["mode = 'abc'"]),
+    "global None": ("bias = None\ndef f(x): return x if bias is None else x + bias", ["bias = 2.0", "bias = jnp.ones(3)"]),
+    "global array": ("w = jnp.ones(3)\ndef f(x): return x * w", ["w = jnp.arange(3.0)", "w = 2 * w"]),
+    "global NumPy array": ("w = np.ones(3)\ndef f(x): return x * w", ["w = np.arange(3.0)", "w[:] = 7"]),
+    "global complex": ("z = 1 + 2j\ndef f(x): return (x * z).imag", ["z = 3j"]),
+    "global deleted": ("w = 2.0\ndef f(x): return x * w if 'w' in globals() else x", ["del w"]),
+    "global shadows a builtin": ("def f(x): return abs(x)", ["abs = lambda x: 3 * x"]),
+    "global of a nested function": (
+        "scale = 2.0\ndef f(x):\n    def inner(y): return y * scale\n    return inner(x)", ["scale = 3.0"]),
+    "global in a comprehension": ("scale = 2.0\ndef f(x): return sum([x * scale for _ in range(2)])", ["scale = 3.0"]),
+    "global function redefined": ("def g(x): return 2 * x\ndef f(x): return g(x)", ["def g(x): return 3 * x"]),
+    "global function two calls down": (
+        "k = 2.0\ndef h(x): return x * k\ndef g(x): return h(x)\ndef f(x): return g(x)",
+        ["k = 3.0", "def h(x): return x + k"]),
+    "recursive function": (
+        "k = 2.0\ndef f(x, n=3): return x if n == 0 else k * f(x, n - 1)", ["k = 3.0", "f.__defaults__ = (2,)"]),
+    "mutual recursion": (
+        "k = 2.0\ndef f(x, n=4): return x if n == 0 else g(x, n - 1)\ndef g(x, n): return f(x * k, n)", ["k = 3.0"]),
+    "code replaced": ("def f(x): return x\ndef g(x): return 2 * x", ["f.__code__ = g.__code__"]),
+    "closure float": (
+        "def make():\n    k = 2.0\n    def set(v):\n        nonlocal k\n        k = v\n    return lambda x: x * k, set\n"
+        "f, set_k = make()", ["set_k(3.0)", "set_k(4.0)", "set_k(jnp.arange(3.0))"]),
+    "closure int": (
+        "def make():\n    k = 2\n    def set(v):\n        nonlocal k\n        k = v\n    return lambda x: x * k, set\n"
+        "f, set_k = make()", ["set_k(3)"]),
+    "closure array": (
+        "def make():\n    k = jnp.ones(3)\n    def set(v):\n        nonlocal k\n        k = v\n"
+        "    return lambda x: x * k, set\nf, set_k = make()", ["set_k(X)"]),
+    "default argument": ("def f(x, k=2.0): return x * k", ["f.__defaults__ = (3.0,)"]),
+    "default array": ("def f(x, k=jnp.ones(3)): return x * k", ["f.__defaults__ = (X,)"]),
+    "default list": ("def f(x, k=[2.0]): return x * k[0]", ["f.__defaults__[0][0] = 3.0"]),
+    "default lambda": (
+        "scale = 2.0\ndef f(x, g=lambda x: x * scale): return g(x)",
+        ["scale = 3.0", "f.__defaults__ = (lambda x: -x,)"]),
+    "keyword default": ("def f(x, *, k=2.0): return x * k", ["f.__kwdefaults__ = {'k': 3.0}", "f.__kwdefaults__['k'] = 4.0"]),
+    "function attribute": ("def f(x): return x * f.k\nf.k = 2.0", ["f.k = 3.0", "f.k = X"]),
+    "dict entry": ("c = {'k': 2.0, 'n': 1}\ndef f(x): return x * c['k'] + c['n']", ["c['k'] = 3.0", "c['n'] = 5"]),
+    "dict entry array": ("c = {'w': jnp.ones(3)}\ndef f(x): return x * c['w']", ["c['w'] = X", "c = {'w': 2 * X}"]),
+    "dict entry added": ("c = {'k': 2.0}\ndef f(x): return x * sum(c.values())", ["c['j'] = 3.0"]),
+    "dict get": ("c = {'k': 2.0}\ndef f(x): return x * c.get('j', 1.0)", ["c['j'] = 3.0"]),
+    "dict in": ("c = {'k': 2.0}\ndef f(x): return x if 'j' in c else 2 * x", ["c['j'] = 3.0"]),
+    "dict order": ("c = {'a': 1, 'b': 2}\ndef f(x): return x * next(iter(c.values()))", ["c['a'] = c.pop('a')"]),
+    "nested dict": ("c = {'a': {'b': [1.0, {'k': 2.0}]}}\ndef f(x): return x * c['a']['b'][1]['k']", ["c['a']['b'][1]['k'] = 3.0"]),
+    "list item": ("c = [2.0, 3]\ndef f(x): return x * c[0] * c[1]", ["c[0] = 3.0", "c[1] = 5"]),
+    "list length": ("c = [1.0]\ndef f(x): return x * len(c)", ["c.append(2.0)", "c.clear()"]),
+    "list of arrays": ("c = [jnp.ones(3)]\ndef f(x): return x * sum(c)", ["c.append(X)", "c[0] = X"]),
+    "list slice": ("c = [1, 2, 3]\ndef f(x): return x * sum(c[1:])", ["c[2] = 9"]),
+    "list negative index": ("c = [1, 2, 3]\ndef f(x): return x * c[-1]", ["c.append(9)"]),
+    "list index": ("c = [1, 2, 3]\ndef f(x): return x * c.index(2)", ["c.insert(0, 9)"]),
+    "list unpacked": ("c = [1, 2]\ndef f(x):\n    a, b = c\n    return x * a * b", ["c[1] = 9"]),
+    "list truth": ("c = [1]\ndef f(x): return x if c else 2 * x", ["c.clear()"]),
+    "list compared": ("c = [1]\nd = [1]\ndef f(x): return x if c == d else 2 * x", ["d[0] = 2"]),
+    "list in": ("c = [1]\ndef f(x): return x if 2 in c else 2 * x", ["c[0] = 2"]),
+    "set": ("c = {1}\ndef f(x): return x if 2 in c else 2 * x", ["c.add(2)"]),
+    "set size": ("c = {1}\ndef f(x): return x * len(c)", ["c.add(2)"]),
+    "set operator": ("c = {1}\ndef f(x): return x * len({5} | c)", ["c.add(2)"]),
+    "frozenset": ("c = frozenset({1})\ndef f(x): return x * len(c)", ["c = frozenset({1, 2})"]),
+    "star arguments": ("c = [1.0, 2.0]\ndef g(*a): return sum(a)\ndef f(x): return x * g(*c)", ["c[0] = 5.0"]),
+    "double star arguments": ("c = {'a': 1.0}\ndef g(a): return a\ndef f(x): return x * g(**c)", ["c['a'] = 5.0"]),
+    "f-string of a list": ("c = [1]\ndef f(x): return x * len(f'{c}')", ["c[0] = 12345"]),
+    "json of a dict": ("import json\nc = {'a': 1}\ndef f(x): return x * len(json.dumps(c))", ["c['a'] = 12345"]),
+    "sorted list": ("c = [3, 1]\ndef f(x): return x * sorted(c)[0]", ["c[0] = -5"]),
+    "array from a list": ("c = [1.0, 2.0, 3.0]\ndef f(x): return x * jnp.array(c)", ["c[0] = 9.0"]),
+    "NumPy array from a tuple": ("c = (1.0, 2.0, 3.0)\ndef f(x): return x * np.array(c)", ["c = (9.0, 1.0, 1.0)"]),
+    "join of a list": ("c = ['a']\ndef f(x): return x * len(''.join(c))", ["c[0] = 'abc'"]),
+    "dict merged": ("c = {'a': 1.0}\ndef f(x): return x * {**c}['a']", ["c['a'] = 5.0"]),
+    "dict built from": ("c = {'a': 1.0}\ndef f(x): return x * dict(c)['a']", ["c['a'] = 5.0"]),
+    "list built from": ("c = [1.0]\ndef f(x): return x * list(c)[0]", ["c[0] = 5.0"]),
+    "dict pattern": (
+        "c = {'a': 1}\ndef f(x):\n    match c:\n        case {'a': 1}: return x\n        case _: return 2 * x", ["c['a'] = 5"]),
+    "list pattern": (
+        "c = [1, 2]\ndef f(x):\n    match c:\n        case [1, 2]: return x\n        case _: return 2 * x", ["c[0] = 5"]),
+    "tuple": ("c = (2.0, 3)\ndef f(x): return x * c[0] * c[1]", ["c = (2.0, 4)", "c = (1.0, 4)"]),
+    "defaultdict": (
+        "from collections import defaultdict\nc = defaultdict(float, k=2.0)\ndef f(x): return x * c['k']", ["c['k'] = 3.0"]),
+    "ordered dict": (
+        "from collections import OrderedDict\nc = OrderedDict(a=2.0, b=3.0)\ndef f(x): return x * list(c.values())[0]",
+        ["c.move_to_end('a')", "c['b'] = 7.0"]),
+    "deque": ("from collections import deque\nc = deque([1.0], 2)\ndef f(x): return x * sum(c)", ["c.append(3.0)", "c.append(4.0)"]),
+    "counter": ("from collections import Counter\nc = Counter(a=2)\ndef f(x): return x * c['a']", ["c['a'] += 1"]),
+    "user's dict class": (
+        "class Config(dict):\n    __getattr__ = dict.__getitem__\nc = Config(k=2.0)\ndef f(x): return x * c.k", ["c['k'] = 3.0"]),
+    "user's dict class with arrays": (
+        "class Config(dict): pass\nc = Config(k=jnp.ones(3))\ndef f(x): return x * c['k']", ["c['k'] = X"]),
+    "user's list class": ("class Items(list): pass\nc = Items([2.0])\ndef f(x): return x * c[0]", ["c[0] = 3.0"]),
+    "user's list class with arrays": (
+        "class Items(list): pass\nc = Items([jnp.ones(3)])\ndef f(x): return x * c[0]", ["c[0] = X"]),
+    "user dict": ("from collections import UserDict\nc = UserDict(k=2.0)\ndef f(x): return x * c['k']", ["c['k'] = 3.0"]),
+    "chain map": ("from collections import ChainMap\nc = ChainMap({'k': 2.0})\ndef f(x): return x * c['k']", ["c['k'] = 3.0"]),
+    "read-only mapping": (
+        "from types import MappingProxyType\nd = {'k': 2.0}\nc = MappingProxyType(d)\ndef f(x): return x * c['k']", ["d['k'] = 3.0"]),
+    "simple namespace": (
+        "from types import SimpleNamespace\nc = SimpleNamespace(k=2.0)\ndef f(x): return x * c.k", ["c.k = 3.0", "c.k = X"]),
+    "command-line arguments": (
+        "from argparse import Namespace\nc = Namespace(k=2.0)\ndef f(x): return x * c.k", ["c.k = 3.0", "c.k = X"]),
+    "context variable": (
+        "from contextvars import ContextVar\nc = ContextVar('c')\nc.set(2.0)\ndef f(x): return x * c.get()", ["c.set(3.0)"]),
+    "thread-local": ("import threading\nc = threading.local()\nc.k = 2.0\ndef f(x): return x * c.k", ["c.k = 3.0"]),
+    "weak reference": (
+        "import weakref\nclass A: pass\na = A()\na.k = 2.0\nc = weakref.ref(a)\ndef f(x): return x * c().k", ["a.k = 3.0"]),
+    "environment variable": (
+        "import os\nos.environ['SCALE_OF_TEST'] = '2'\ndef f(x): return x * float(os.environ['SCALE_OF_TEST'])",
+        ["os.environ['SCALE_OF_TEST'] = '3'"]),
+    "byte array": ("c = bytearray(b'ab')\ndef f(x): return x * c[0]", ["c[0] = 3"]),
+    "array of objects": ("c = np.array([2.0, 'a'], dtype=object)\ndef f(x): return x * c[0]", ["c[0] = 3.0"]),
+    "array of strings": ("c = np.array(['a', 'b'])\ndef f(x): return x * len(c[0])", ["c = np.array(['abc', 'b'])", "c[0] = ''"]),
+    "array.array": ("import array\nc = array.array('d', [2.0])\ndef f(x): return x * c[0]", ["c[0] = 3.0"]),
+    "iterator": ("c = iter([2.0, 2.0, 2.0])\nd = [5.0]\ndef f(x): return x * d[0]", ["d[0] = 6.0"]),
+    "attribute": ("class A: pass\na = A()\na.k = 2.0\ndef f(x): return x * a.k", ["a.k = 3.0", "a.k = 4", "a.k = X"]),
+    "attribute added": ("class A: k = 2.0\na = A()\ndef f(x): return x * a.k", ["a.k = 3.0", "del a.k"]),
+    "attribute deleted": ("class A: k = 2.0\na = A()\na.k = 5.0\ndef f(x): return x * a.k", ["del a.k"]),
+    "attribute by name": ("class A: pass\na = A()\na.k = 2.0\ndef f(x): return x * getattr(a, 'k')", ["a.k = 3.0"]),
+    "object replaced": ("class A:\n    def __init__(self, k): self.k = k\na = A(2.0)\ndef f(x): return x * a.k", ["a = A(3.0)"]),
+    "class changed": (
+        "class A:\n    def g(self, x): return x\nclass B:\n    def g(self, x): return 2 * x\na = A()\ndef f(x): return a.g(x)",
+        ["a.__class__ = B"]),
+    "layer replaced": (
+        "m = fx.Chain(fx.Dense(3, 3), fx.relu)\nf = m", ["m.layers[1] = fx.tanh", "m.layers[0] = fx.Dense(3, 3, fx.sigmoid)"]),
+    "weight replaced": ("m = fx.Dense(3, 3)\nf = m", ["m.weight = jnp.ones((3, 3))", "m.bias = X", "m.activation = jnp.tanh"]),
+    "slots": ("class A:\n    __slots__ = ('k',)\na = A()\na.k = 2.0\ndef f(x): return x * a.k", ["a.k = 3.0", "a.k = X"]),
+    "slots and fields": (
+        "class A:\n    __slots__ = ('k',)\nclass B(A): pass\na = B()\na.k = 2.0\na.j = 1.0\ndef f(x): return x * a.k * a.j",
+        ["a.k = 3.0", "a.j = X"]),
+    "private slots": (
+        "class A:\n    __slots__ = ('__k',)\n    def __init__(self): self.__k = 2.0\n    def set(self, k): self.__k = k\n"
+        "    def __call__(self, x): return x * self.__k\nf = A()", ["f.set(3.0)", "f.set(X)"]),
+    "dataclass": (
+        "from dataclasses import dataclass\n@dataclass\nclass A:\n    k: float = 2.0\na = A()\ndef f(x): return x * a.k",
+        ["a.k = 3.0", "a = A(5.0)"]),
+    "frozen dataclass": (
+        "from dataclasses import dataclass\n@dataclass(frozen=True)\nclass A:\n    k: float = 2.0\na = A()\n"
+        "def f(x): return x * a.k", ["a = A(3.0)", "a = A(X)"]),
+    "slotted dataclass": (
+        "from dataclasses import dataclass\n@dataclass(slots=True)\nclass A:\n    k: float = 2.0\na = A()\ndef f(x): return x * a.k",
+        ["a.k = 3.0", "a = A(X)"]),
+    "named tuple": (
+        "from typing import NamedTuple\nclass A(NamedTuple):\n    k: float = 2.0\n    def g(self, x): return x * self.k\n"
+        "a = A()\ndef f(x): return a.g(x)", ["a = A(3.0)", "a = A(X)"]),
+    "partial": (
+        "from functools import partial\ndef g(k, x, *, j): return x * k + j\nf = partial(g, 2.0, j=1.0)",
+        ["f.keywords['j'] = 3.0", "f = partial(g, X, j=1.0)", "def g(k, x, *, j): return k"]),
+    "bound method": (
+        "class A:\n    k = 2.0\n    def g(self, x): return x * self.k\na = A()\nf = a.g", ["a.k = 3.0", "A.k = 4.0", "del a.k"]),
+    "partial of a bound method": (
+        "from functools import partial\nclass A:\n    k = 2.0\n    def g(self, j, x): return x * self.k * j\na = A()\n"
+        "f = partial(a.g, 2.0)", ["a.k = 3.0"]),
+    "partial method": (
+        "from functools import partialmethod\nk = 2.0\nclass A:\n    def g(self, j, x): return x * k * j\n"
+        "    h = partialmethod(g, 3.0)\na = A()\ndef f(x): return a.h(x)", ["k = 5.0", "k = X"]),
+    "global read by a method": (
+        "k = 2.0\nclass A:\n    def __call__(self, x): return x * k\nf = A()", ["k = 3.0", "k = X"]),
+    "global read by a base's method": (
+        "k = jnp.ones(3)\nclass A:\n    def g(self, x): return x * k\nclass B(A):\n    def g(self, x): return 2 * super().g(x)\n"
+        "b = B()\ndef f(x): return b.g(x)", ["k = X", "k = 3.0"]),
+    "super with arguments": (
+        "k = jnp.ones(3)\nclass A:\n    def g(self, x): return x * k\nclass B(A):\n"
+        "    def g(self, x): return 2 * super(B, self).g(x)\nb = B()\ndef f(x): return b.g(x)", ["k = X", "k = 3.0"]),
+    "class attribute": ("class A:\n    k = 2.0\na = A()\ndef f(x): return x * a.k", ["A.k = 3.0", "A.k = X"]),
+    "class attribute by the class": ("class A:\n    k = 2.0\ndef f(x): return x * A.k", ["A.k = 3.0", "A.k = X"]),
+    "class attribute list": ("class A:\n    k = [2.0]\ndef f(x): return x * A.k[0]", ["A.k[0] = 3.0"]),
+    "inherited class attribute": ("class A:\n    k = 2.0\nclass B(A): pass\nb = B()\ndef f(x): return x * b.k", ["A.k = 3.0", "B.k = X"]),
+    "metaclass attribute": (
+        "class M(type):\n    k = 2.0\nclass A(metaclass=M): pass\ndef f(x): return x * A.k", ["M.k = 3.0"]),
+    "nested class": ("class A:\n    class Inner:\n        k = 2.0\ndef f(x): return x * A.Inner.k", ["A.Inner.k = 3.0"]),
+    "method replaced": ("class A:\n    def g(self, x): return x\na = A()\ndef f(x): return a.g(x)", ["A.g = lambda self, x: 2 * x"]),
+    "operator of a class": (
+        "k = 2.0\nclass A:\n    def __mul__(self, x): return x * k\na = A()\ndef f(x): return a * x", ["k = 3.0", "k = X"]),
+    "length of a class": ("k = [1]\nclass A:\n    def __len__(self): return len(k)\na = A()\ndef f(x): return x * len(a)", ["k.append(1)"]),
+    "object as a context": (
+        "k = 2.0\nclass A:\n    def __enter__(self): return k\n    def __exit__(self, *e): pass\na = A()\n"
+        "def f(x):\n    with a as j: return x * j", ["k = 3.0"]),
+    "property": (
+        "k = 2.0\nclass A:\n    @property\n    def j(self): return k\na = A()\ndef f(x): return x * a.j", ["k = 3.0", "k = X"]),
+    "cached property": (
+        "from functools import cached_property\nk = 2.0\nclass A:\n    @cached_property\n    def j(self): return k\na = A()\n"
+        "def f(x): return x * a.j", ["k = 3.0; a = A()"]),
+    "static method": (
+        "k = 2.0\nclass A:\n    @staticmethod\n    def g(x): return x * k\na = A()\ndef f(x): return a.g(x)", ["k = 3.0", "k = X"]),
+    "class method": (
+        "class A:\n    k = 2.0\n    @classmethod\n    def g(cls, x): return x * cls.k\ndef f(x): return A.g(x)",
+        ["A.k = 3.0", "A.k = X"]),
+    "descriptor": (
+        "k = 2.0\nclass D:\n    def __get__(self, a, cls): return k\nclass A:\n    d = D()\na = A()\ndef f(x): return x * a.d",
+        ["k = 3.0", "k = X"]),
+    "missing attribute": (
+        "k = 2.0\nclass A:\n    def __getattr__(self, name): return k\na = A()\ndef f(x): return x * a.anything", ["k = 3.0"]),
+    "abstract class": (
+        "from abc import ABC, abstractmethod\nk = 2.0\nclass A(ABC):\n    @abstractmethod\n    def g(self, x): ...\n"
+        "class B(A):\n    def g(self, x): return x * k\nb = B()\ndef f(x): return b.g(x)", ["k = 3.0", "k = X"]),
+    "generic class": (
+        "from typing import Generic, TypeVar\nT = TypeVar('T')\nk = 2.0\nclass A(Generic[T]):\n    def g(self, x): return x * k\n"
+        "a = A[int]()\ndef f(x): return a.g(x)", ["k = 3.0", "k = X"]),
+    "enum": (
+        "from enum import Enum\nclass E(Enum):\n    A = 1\n    B = 2\ne = E.A\ndef f(x): return x * e.value", ["e = E.B"]),
+    "enum with a method": (
+        "from enum import Enum\nk = 2.0\nclass E(Enum):\n    A = 1\n    def g(self, x): return x * k\ndef f(x): return E.A.g(x)",
+        ["k = 3.0"]),
+    "class made in a function": (
+        "def make(k):\n    class A:\n        def __call__(self, x): return x * k\n    return A()\nf = make(2.0)",
+        ["f = make(3.0)", "f = make(X)"]),
+    "decorator": (
+        "import functools\nk = 2.0\ndef twice(g):\n    @functools.wraps(g)\n    def wrapped(x): return g(x) * k\n    return wrapped\n"
+        "@twice\ndef f(x): return x * k", ["k = 3.0", "k = X"]),
+    "cached function": (
+        "import functools\nk = 2.0\n@functools.cache\ndef g(n): return n * k\ndef f(x): return x * g(3)", ["k = 5.0; g.cache_clear()"]),
+    "single dispatch": (
+        "import functools\nk = 2.0\n@functools.singledispatch\ndef g(n, x): return x\n@g.register(int)\ndef _(n, x): return x * k\n"
+        "def f(x): return g(1, x)", ["k = 3.0", "k = X"]),
+    "context manager": (
+        "import contextlib\nk = 2.0\n@contextlib.contextmanager\ndef scaled():\n    yield k\n"
+        "def f(x):\n    with scaled() as j: return x * j", ["k = 3.0", "k = X"]),
+    "generator function": ("k = 2.0\ndef parts(x):\n    yield x * k\n    yield x\ndef f(x): return sum(parts(x))", ["k = 3.0", "k = X"]),
+    "mapped function": ("k = 2.0\ndef g(x): return x * k\ndef f(x): return jax.vmap(g)(x)", ["k = 3.0"]),
+    "function with a custom gradient": (
+        "k = 2.0\n@jax.custom_jvp\ndef g(x): return x * k\ng.defjvp(lambda p, t: (g(*p), t[0] * k))\ndef f(x): return g(x)",
+        ["k = 3.0", "k = X"]),
+    "function with a custom rule": (
+        "k = 2.0\n@fx.rrule\ndef g(x): return x * k, lambda d: (d * k,)\ndef f(x): return g(x)", ["k = 3.0", "k = X"]),
+    "checkpointed function": (
+        "k = 2.0\ndef g(x): return x * k\ndef f(x): return jax.checkpoint(g)(x)", ["k = 3.0", "k = X"]),
+    "scanned function": (
+        "k = 2.0\ndef f(x): return jax.lax.scan(lambda c, _: (c * k, None), x, length=3)[0]", ["k = 3.0", "k = X"]),
+    "gradient inside": ("k = 2.0\ndef f(x): return fx.gradient(lambda y: (y * y * k).sum(), x)[0]", ["k = 3.0", "k = X"]),
+    "range": ("r = range(3)\ndef f(x): return x * len(r)", ["r = range(4)"]),
+    "dtype": ("d = jnp.float32\ndef f(x): return (x / 3).astype(d) * 1.0", ["d = jnp.bfloat16"]),
+    "NumPy scalar": ("k = np.float32(2)\ndef f(x): return x * k", ["k = np.float32(3)"]),
+    "date": (
+        "import datetime\nd = datetime.date(2024, 1, 1)\ndef f(x): return x * d.year", ["d = datetime.date(2025, 1, 1)"]),
+    "fraction": ("from fractions import Fraction\nk = Fraction(1, 2)\ndef f(x): return x * float(k)", ["k = Fraction(1, 3)"]),
+    "built-in method": ("c = {'k': 2.0}\nget = c.get\ndef f(x): return x * get('k')", ["c['k'] = 3.0"]),
+    "exception class": (
+        "k = 2.0\nclass E(Exception):\n    def scale(self): return k\ndef f(x):\n    try: raise E\n"
+        "    except E as e: return x * e.scale()", ["k = 3.0"]),
+    "type annotation global": ("k = 2.0\ndef f(x: 'k'): return x * k", ["k = 3.0"]),
+    "lambda in a dict": ("k = 2.0\nc = {'g': lambda x: x * k}\ndef f(x): return c['g'](x)", ["k = 3.0", "c['g'] = lambda x: -x"]),
+    "walrus": ("k = 2.0\ndef f(x): return x * j if (j := k) else x", ["k = 3.0"]),
+    "import inside": ("def f(x):\n    import math\n    return x * math.pi * k\nk = 1.0", ["k = 2.0"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_change_takes_effect(name, module):  # noqa: F811
+    source, changes = CASES[name]
+    user = module(source)
+    user.X = X
+    for change in ["", *changes]:
+        exec(change, user.__dict__)
+        wanted = user.f(X)
+        np.testing.assert_allclose(fx.compile(user.f)(X), wanted, rtol=1e-6, err_msg=f"compiled, after {change!r}")
+        value, (slope,) = fx.withgradient(lambda x: user.f(x).sum(), X)  # noqa: B023
+        np.testing.assert_allclose(value, wanted.sum(), rtol=1e-5, err_msg=f"gradient, after {change!r}")
+        with fx.eager():
+            (plain,) = fx.gradient(lambda x: user.f(x).sum(), X)  # noqa: B023
+        np.testing.assert_allclose(slope, plain, rtol=1e-5, err_msg=f"gradient, after {change!r}")
