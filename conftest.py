@@ -17,6 +17,7 @@ import fluxion as fx
 
 
 def _seed_blocks(namespace: dict[str, Any]) -> None:
+    namespace["__name__"] = "__main__"  # as in a script, where classes belong to a module of the user's
     fx.seed(0)
 
 

@@ -115,14 +115,14 @@ class _Printer:
 
     def holds_parts(self, x: Any) -> bool:
         """Whether arrays lie deeper in `x` than in its own fields."""
-        if isinstance(x, Layer) and any(_is_array(value) for value in vars(x).values()):
+        if _tells_arguments(x) and any(_is_array(value) for value in vars(x).values()):
             return False
         return any(not _is_array(part.value) and self.arrays(part.value) for part in _parts(x))
 
     def fits_on_a_line(self, x: Any, spot: _Spot) -> bool:
         if self.holds_parts(x):
             return spot.indent > 0 and not isinstance(x, Layer) and _own_text(x) is not None
-        if isinstance(x, Layer) or not _parts(x):
+        if _tells_arguments(x) or not _parts(x):
             return True
         return 2 * spot.indent + len(spot.label) + len(self.one_line(x, root=spot.indent == 0)) <= _WIDTH
 
@@ -131,7 +131,7 @@ class _Printer:
         text = _plain_text(x)
         if text is None and not root:
             text = _own_text(x)
-        if text is None and isinstance(x, Layer) and not self.holds_parts(x):
+        if text is None and _tells_arguments(x) and not self.holds_parts(x):
             text = x.typed()
         if text is not None:
             return text
@@ -175,7 +175,7 @@ class _Printer:
 
 def _parts(x: Any) -> list[_Part]:
     """The children of `x` in the order in which they are typed."""
-    if isinstance(x, Layer):
+    if _tells_arguments(x):
         return _arguments(x)
     if isinstance(x, Mapping):
         return [_Part(f"[{key!r}]", f"{key!r}: ", value) for key, value in x.items()]
@@ -203,15 +203,18 @@ def _arguments(layer: Layer) -> list[_Part]:
         is_list = isinstance(value, list)
         places += [(f".{name}[{i}]", item) for i, item in enumerate(value)] if is_list else [(f".{name}", value)]
     positional, keywords = layer.arguments()
-    if not positional and not keywords and type(layer).arguments is Layer.arguments:
-        return [_Part(f".{name}", f"{name}=", value) for name, value in _fields(layer) if not name.startswith("_")]
     parts = []
     for label, value in [*(("", value) for value in positional), *((f"{key}=", v) for key, v in keywords.items())]:
         found = next((place for place in places if place[1] is value), ("", None))
         if found[0]:
-            places.remove(found) if not _is_array(value) else None
+            places = [place for place in places if place is not found]
         parts.append(_Part(found[0], label, value))
     return parts
+
+
+def _tells_arguments(x: Any) -> bool:
+    """True for layers that say how they are typed; the others are shown by their fields."""
+    return isinstance(x, Layer) and type(x).arguments is not Layer.arguments
 
 
 def _fields(x: Any) -> list[tuple[str, Any]]:
@@ -233,8 +236,9 @@ def _captured(function: types.FunctionType) -> dict[str, Any]:
 
 
 def _brackets(x: Any) -> tuple[str, str]:
-    if type(x) in (list, tuple, dict):
-        return {list: ("[", "]"), tuple: ("(", ")"), dict: ("{", "}")}[type(x)]
+    for cls, opening, closing in ((list, "[", "]"), (tuple, "(", ")"), (dict, "{", "}")):
+        if type(x) is cls:
+            return opening, closing
     if isinstance(x, types.MethodType):
         return f"{x.__func__.__name__}(", ")"
     return f"{x.__name__ if isinstance(x, types.FunctionType) else type(x).__name__}(", ")"
@@ -311,8 +315,9 @@ def _bytes(arrays: list[Any]) -> str:
 
 def _warnings(arrays: list[Any]) -> list[str]:
     """Signs of trouble in the weights; a sum is one pass without a copy, and is finite where every number is."""
-    known = [np.asarray(array) for array in arrays if not isinstance(array, jax.core.Tracer) and array.size]
-    odd = []
+    if any(isinstance(array, jax.core.Tracer) for array in arrays):
+        return []
+    known = [np.asarray(array) for array in arrays if array.size]
     with np.errstate(all="ignore"):
         odd = [array for array in known if array.dtype.kind in "fcV" and not np.isfinite(array.sum(dtype=np.float64))]
     notes = ["some NaN"] * any(np.isnan(array).any() for array in odd)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from fluxion.compile.engine import Program, Task, run
@@ -67,11 +68,10 @@ class Step(Task):
         frozen = [path.removeprefix("model").removeprefix(".") for path in paths.values()]
         self.opt_state.signature.check(params, [path for path in frozen if path not in params])
         step = self.opt_state.updater()
-        new, new_state = step(params, {names[i]: g for i, g in gradients.items()}, extra, floats)
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
-        weights = [jnp.where(healthy, new[names[i]], leaves[i]) if i in names else leaves[i] for i in plan.order]
+        new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, floats)
+        weights = [new[names[i]] if i in names else leaves[i] for i in plan.order]
         writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in plan.leaves}
-        new_state = [jnp.where(healthy, after, before) for after, before in zip(new_state, extra, strict=True)]
         return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
@@ -93,6 +93,15 @@ class Step(Task):
 
 
 _HEALTHY = None
+
+
+def _only_if(healthy: Any, step: Callable[..., Any], params: Any, gradients: Any, state: Any, floats: Any) -> Any:
+    """The update, or nothing new where the loss is not finite; one branch runs, which is cheaper than a select on every array."""
+    if not isinstance(healthy, jax.core.Tracer):
+        return step(params, gradients, state, floats) if bool(healthy) else (params, state)
+    return jax.lax.cond(
+        healthy, lambda p, g, s: step(p, g, s, floats), lambda p, g, s: (p, s), params, gradients, state
+    )
 
 
 def _healthy() -> Any:

@@ -118,6 +118,18 @@ def check_layer(
             _check_vmap(layer, inputs, function, compiled)
 
 
+@contextlib.contextmanager
+def double_precision() -> Iterator[None]:
+    """float64, compiled without most of the optimisations: it is the formulas that are checked there."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        with jax.enable_x64(True):
+            yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
+
+
 def is_float(x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.dtype.kind == "f"
 
@@ -157,7 +169,7 @@ def _closed(layer: Any, inputs: tuple[Any, ...], training: bool) -> tuple[Callab
 
 
 def _check_reference(layer: Any, inputs: tuple[Any, ...], reference: Callable[..., Any], training: bool) -> None:
-    with jax.enable_x64(True):
+    with double_precision():
         function, trained, floats = _closed(layer, inputs, training)
         weights = numbers(*jax.eval_shape(function, trained, floats).shape, seed=7)
 
@@ -180,7 +192,7 @@ def _check_reference(layer: Any, inputs: tuple[Any, ...], reference: Callable[..
 
 def _check_differences(layer: Any, inputs: tuple[Any, ...], training: bool) -> None:
     """First and second derivatives along one random direction, in every mode, in a single compiled program."""
-    with jax.enable_x64(True):
+    with double_precision():
         function, *point = _closed(layer, inputs, training)
         flat, rebuild = jax.flatten_util.ravel_pytree(point)
         direction = jnp.asarray(numbers(flat.size, seed=5))

@@ -1,19 +1,21 @@
 """Every example runs as a user runs it, and keeps its promise; VGG16 is for timing and is not run here."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize("name", ["gradients", "closure", "levels", "digits"])
 def test_example(name, tmp_path):
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(EXAMPLES / f"{name}.py")],
+        [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=300,

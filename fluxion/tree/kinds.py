@@ -15,6 +15,8 @@ import types
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from fluxion.tree.user import CodeInfo, code_info, is_published, is_user_class, is_user_module
 
 Header = Any
@@ -47,6 +49,32 @@ class Identity:
 
     def __repr__(self) -> str:
         return repr(self.value)
+
+
+class Snapshot(Identity):
+    """Stands for an object that is compared by what it held when it was walked: a set, bytes, an array of strings."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, value: Any) -> None:
+        if isinstance(value, np.ndarray):
+            items = tuple(value.ravel().tolist()) if value.dtype.hasobject else value.tobytes()
+            self.value, self.content = value, (value.dtype, value.shape, items)
+        elif isinstance(value, set | frozenset):
+            self.value, self.content = value, frozenset(value)
+        else:
+            self.value, self.content = value, bytes(value)
+
+    def __eq__(self, other: object) -> bool:
+        if type(other) is not Snapshot or type(other.value) is not type(self.value):
+            return False
+        return other.content is self.content or bool(other.content == self.content)
+
+    def __hash__(self) -> int:
+        try:
+            return hash(self.content)
+        except TypeError:  # an array of objects that do not hash
+            return hash(self.content[:2])
 
 
 class Kind:
@@ -84,6 +112,14 @@ def getattr_static(x: Any, name: str) -> Any:
     """A field of an object, past any property of the same name."""
     fields = getattr(x, "__dict__", ())
     return fields[name] if name in fields else getattr(x, name)
+
+
+def blank(cls: type) -> Any:
+    """An object of a class without fields, made past every `__new__` and `__init__` of the user's. `TypeError` where none can be."""
+    for base in cls.__mro__:
+        if isinstance(base.__dict__.get("__new__"), types.BuiltinFunctionType):
+            return base.__new__(cls)
+    raise TypeError(cls)
 
 
 @functools.lru_cache(maxsize=None)
@@ -167,7 +203,7 @@ class ObjectKind(Kind):
         return [type(x)] * header[2] + [getattr_static(x, name) for name in header[1]]
 
     def shell(self, header: Header) -> Any:
-        return object.__new__(header[0])
+        return blank(header[0])
 
     def fill(self, shell: Any, header: Header, children: list[Any]) -> Any:
         if header[2]:
@@ -346,7 +382,8 @@ _CLASS_VALUES = (types.MemberDescriptorType, types.GetSetDescriptorType)
 def _is_class_field(name: str, value: Any) -> bool:
     if isinstance(value, types.FunctionType | staticmethod | classmethod | property):
         return True
-    return not (name.startswith("__") or name.startswith("_abc_")) and not isinstance(value, _CLASS_VALUES)
+    private = name.startswith("_") and name.endswith("_")  # also what an Enum keeps
+    return not (private or name.startswith(("__", "_abc_"))) and not isinstance(value, _CLASS_VALUES)
 
 
 class ModuleKind(Kind):
@@ -382,6 +419,99 @@ class PytreeKind(Kind):
         return header.unflatten(children)
 
 
+class SubclassKind(PytreeKind):
+    """A subclass of list, dict or deque: what it holds, its fields, and its class where that is the user's own."""
+
+    def open(self, x: Any) -> tuple[Header, Any]:
+        cls = type(x)
+        keys, items = (tuple(x), list(dict.values(x))) if isinstance(x, dict) else (len(x), list(x))
+        names = attribute_names(x)
+        extra = x.maxlen if isinstance(x, collections.deque) else None
+        extra = x.default_factory if isinstance(x, collections.defaultdict) else extra
+        is_user = is_user_class(cls)
+        fields = [getattr_static(x, name) for name in names]
+        return (cls, keys, names, extra, is_user), [*([cls] if is_user else []), *fields, *items]
+
+    def shell(self, header: Header) -> Any:
+        return blank(header[0])
+
+    def fill(self, shell: Any, header: Header, children: list[Any]) -> Any:
+        cls, keys, names, extra, has_class = header
+        start = has_class + len(names)
+        for name, child in zip(names, children[has_class:start], strict=True):
+            object.__setattr__(shell, name, child)
+        items = children[start:]
+        if issubclass(cls, collections.deque):
+            collections.deque.__init__(shell, items, extra)
+        elif issubclass(cls, list):
+            list.__init__(shell, items)
+        else:
+            if issubclass(cls, collections.defaultdict):
+                shell.default_factory = extra
+            insert = collections.OrderedDict.__setitem__ if issubclass(cls, collections.OrderedDict) else dict.__setitem__
+            for key, child in zip(keys, items, strict=True):
+                insert(shell, key, child)
+        return shell
+
+    def place(self, x: Any, header: Header, i: int) -> Place | None:
+        _, keys, names, _, has_class = header
+        i -= has_class
+        if i < len(names):
+            return (functools.partial(object.__setattr__, x), names[i]) if i >= 0 else None
+        i -= len(names)
+        return x.__setitem__, i if isinstance(keys, int) else keys[i]
+
+    def path(self, header: Header, i: int) -> str:
+        _, keys, names, _, has_class = header
+        i -= has_class
+        if i < len(names):
+            return f".{names[i]}" if i >= 0 else ".__class__"
+        i -= len(names)
+        return f"[{i if isinstance(keys, int) else keys[i]!r}]"
+
+
+class CachedKind(PytreeKind):
+    """A function under `functools.cache`: traced with an empty cache, so that no traced value stays in it."""
+
+    def open(self, x: Any) -> tuple[Header, Any]:
+        return tuple(x.cache_parameters().values()), [x.__wrapped__]
+
+    def fill(self, shell: Any, header: Header, children: list[Any]) -> Any:
+        return functools.lru_cache(*header)(children[0])
+
+    def path(self, header: Header, i: int) -> str:
+        return ""
+
+
+class CustomKind(PytreeKind):
+    """A `jax.custom_jvp` or `jax.custom_vjp` of the user's: its functions."""
+
+    def open(self, x: Any) -> tuple[Header, Any]:
+        return (type(x), tuple(x.__dict__)), list(x.__dict__.values())
+
+    def fill(self, shell: Any, header: Header, children: list[Any]) -> Any:
+        made = object.__new__(header[0])
+        made.__dict__.update(zip(header[1], children, strict=True))
+        return made
+
+    def path(self, header: Header, i: int) -> str:
+        return f".{header[1][i]}"
+
+
+class ProxyKind(PytreeKind):
+    """A read-only view of a dict."""
+
+    def open(self, x: Any) -> tuple[Header, Any]:
+        return (), [x.copy()]
+
+    def fill(self, shell: Any, header: Header, children: list[Any]) -> Any:
+        return types.MappingProxyType(children[0])
+
+    def path(self, header: Header, i: int) -> str:
+        return ""
+
+
 LIST, TUPLE, DICT, OBJECT, CELL = ListKind(), TupleKind(), DictKind(), ObjectKind(), CellKind()
 FUNCTION, METHOD, BUILTIN_METHOD, PARTIAL = FunctionKind(), MethodKind(), BuiltinMethodKind(), PartialKind()
 WRAPPER, CLASS, MODULE, PYTREE = WrapperKind(), ClassKind(), ModuleKind(), PytreeKind()
+SUBCLASS, CACHED, CUSTOM, PROXY = SubclassKind(), CachedKind(), CustomKind(), ProxyKind()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 _ALL = object()
@@ -18,7 +19,7 @@ class Reads:
 
     def hold(self, x: Any) -> bool:
         """True if `x` would give the same answers."""
-        return all(type(answer) is type(now) and answer == now for answer, now in ((a, _ask(x, q)) for q, a in self.answers.items()))
+        return all(_same(answer, _ask(x, question)) for question, answer in self.answers.items())
 
 
 def _ask(x: Any, question: Any) -> Any:
@@ -35,15 +36,44 @@ def _ask(x: Any, question: Any) -> Any:
         return _MISSING
 
 
+def _same(a: Any, b: Any) -> bool:
+    if type(a) is not type(b) or (isinstance(a, tuple) and len(a) != len(b)):
+        return False
+    if isinstance(a, tuple):
+        return a == b and list(map(type, a)) == list(map(type, b)) and all(map(_same, *_inner(a, b)))
+    return a is b or (type(a).__eq__ is not object.__eq__ and bool(a == b) and (a != 0 or repr(a) == repr(b)))
+
+
+def _inner(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[list[Any], list[Any]]:
+    """The pairs of which `==` does not tell enough: tuples inside, and zeros of either sign."""
+    pairs = [(x, y) for x, y in zip(a, b, strict=True) if type(x) is tuple or (type(x) is float and x == 0)]
+    return [x for x, _ in pairs], [y for _, y in pairs]
+
+
+def _note_all(x: Any) -> None:
+    x.reads.answers[_ALL] = _ask(x.content, _ALL)
+
+
 def _note(question: Any) -> Any:
     def decorate(name: str) -> Any:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
             self.reads.answers[question] = _ask(self.content, question)
+            for other in args:
+                if type(other) in _BASES:  # read past its own methods
+                    _note_all(other)
             return getattr(self.base, name)(self, *args, **kwargs)
 
         return method
 
     return decorate
+
+
+def _reflected(operator: Any) -> Any:
+    def method(self: Any, other: Any) -> Any:
+        _note_all(self)
+        return operator(other, self.base(self))
+
+    return method
 
 
 def _mutator(name: str) -> Any:
@@ -55,13 +85,16 @@ def _mutator(name: str) -> Any:
 
 
 def _getitem(self: Any, key: Any) -> Any:
-    question = _ALL if isinstance(key, slice) else ("get", key)
+    question = _ALL if isinstance(key, slice) else ("get", key if self.base is dict else operator.index(key))
     self.reads.answers[question] = _ask(self.content, question)
     return self.base.__getitem__(self, key)
 
 
 def _contains(self: Any, key: Any) -> bool:
-    self.reads.answers["in", key] = _ask(self.content, ("in", key))
+    try:
+        self.reads.answers["in", key] = _ask(self.content, ("in", key))
+    except TypeError:  # a key that cannot be hashed
+        _note_all(self)
     return self.base.__contains__(self, key)
 
 
@@ -70,10 +103,14 @@ def _get(self: Any, key: Any, default: Any = None) -> Any:
 
 
 _WHOLE = ("__iter__", "__reversed__", "__eq__", "__ne__", "__add__", "__or__", "__and__", "__sub__", "__repr__", "__lt__", "__le__",
-          "__gt__", "__ge__", "__mul__", "keys", "values", "items", "copy", "index", "count", "union", "issubset", "issuperset",
-          "intersection", "difference", "isdisjoint")  # fmt: skip
-_MUTATORS = ("__setitem__", "__delitem__", "__iadd__", "__ior__", "append", "extend", "insert", "pop", "popitem", "remove", "clear",
-             "sort", "reverse", "update", "setdefault", "add", "discard")  # fmt: skip
+          "__gt__", "__ge__", "__mul__", "__rmul__", "__xor__", "keys", "values", "items", "copy", "index", "count", "union", "issubset", "issuperset",
+          "intersection", "difference", "isdisjoint", "symmetric_difference")  # fmt: skip
+_MUTATORS = ("__setitem__", "__delitem__", "__iadd__", "__imul__", "__ior__", "__iand__", "__isub__", "__ixor__", "append", "extend", "insert", "pop", "popitem", "remove", "clear",
+             "sort", "reverse", "update", "setdefault", "add", "discard", "difference_update", "intersection_update",
+             "symmetric_difference_update")  # fmt: skip
+
+
+_REFLECTED = {"add": operator.add, "or": operator.or_, "and": operator.and_, "sub": operator.sub, "xor": operator.xor}
 
 
 def _watched_class(base: type) -> type:
@@ -86,10 +123,14 @@ def _watched_class(base: type) -> type:
     namespace["__contains__"] = _contains
     namespace.update((name, _note(_ALL)(name)) for name in _WHOLE if hasattr(base, name))
     namespace.update((name, _mutator(name)) for name in _MUTATORS if hasattr(base, name))
+    namespace.update((f"__r{name}__", _reflected(call)) for name, call in _REFLECTED.items() if hasattr(base, f"__{name}__"))
+    if base.__hash__ is not None:
+        namespace["__hash__"] = _note(_ALL)("__hash__")
     return type(f"Watched{base.__name__.capitalize()}", (base,), namespace)
 
 
 _CLASSES = {base: _watched_class(base) for base in (list, dict, set, tuple, frozenset)}
+_BASES = frozenset(_CLASSES.values())
 
 
 def watched_copy(x: Any) -> Any:

@@ -14,7 +14,7 @@ Key = tuple[int, int]
 Child = tuple[Marker, Any]
 
 
-_SHELLED = (kinds.CellKind, kinds.FunctionKind, kinds.ListKind, kinds.DictKind, kinds.ObjectKind)
+_SHELLED = (kinds.CellKind, kinds.FunctionKind, kinds.ListKind, kinds.DictKind, kinds.ObjectKind, kinds.SubclassKind)
 
 
 class Rebuilt:
@@ -65,7 +65,7 @@ class Rebuilt:
         return self._object(number, what[0] if marker is DATA else what)
 
     def is_live(self, number: int, node: Node) -> bool:
-        """True where arrays are reached through the node, so that it has to be built anew."""
+        """True where arrays, or data whose reads are noted, are reached through the node, so that it has to be built anew."""
         return (number, node.index) in self._live
 
     def _object(self, number: int, index: int) -> Any:
@@ -105,8 +105,8 @@ class Rebuilt:
             closure = node.children[len(names) : len(names) + cells]
             new_cells = tuple(self.value(number, child) for child in closure)
             return types.FunctionType(info.code, self._scope(scope.value), info.code.co_name, None, new_cells or None)
-        if isinstance(node.kind, kinds.ObjectKind) and node.header[2]:
-            return object.__new__(self.value(number, node.children[0]))
+        if isinstance(node.kind, kinds.ObjectKind | kinds.SubclassKind) and node.header[-1]:
+            return kinds.blank(self.value(number, node.children[0]))
         return node.kind.shell(node.header)
 
     def _scope(self, scope: dict[str, Any]) -> dict[str, Any]:
@@ -165,6 +165,8 @@ def _live_nodes(structures: Sequence[Structure], numbers: Sequence[Sequence[Any]
             return not isinstance(numbers[s][what], float | complex)
         if marker is SEGMENT:
             return is_live(what[0], what[1].root)
+        if marker is DATA:  # read through a copy that notes what is read
+            return True
         return (marker is REFERENCE and (s, what) in live) or (marker is OUTSIDE and what in live)
 
     changed = True
@@ -217,6 +219,8 @@ class Changes:
         paths: dict[Key, str] | None = None
         for number, node in rebuilt.nodes():
             if isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) and not rebuilt.is_live(number, node):
+                continue
+            if isinstance(node.kind, kinds.ProxyKind):
                 continue
             now = node.kind.reopen(rebuilt.objects[number][node.index], node.header) if node.index in rebuilt.objects[number] else ()
             if now == ():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dis
 import functools
+import os
 import pathlib
 import sys
 import sysconfig
 from types import CodeType, FunctionType
 
-_PACKAGE = str(pathlib.Path(__file__).resolve().parent.parent)
+_PACKAGE = str(pathlib.Path(__file__).resolve().parent.parent) + os.sep
 _LIBRARY = (*{sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}, _PACKAGE, "<frozen")
 
 
@@ -62,7 +63,7 @@ class CodeInfo:
         return f"{self.code.co_qualname} (line {self.code.co_firstlineno})"
 
 
-_by_value: dict[CodeType, CodeInfo] = {}
+_by_value: dict[tuple[str, CodeType], CodeInfo] = {}
 _by_identity: dict[int, tuple[CodeType, CodeInfo]] = {}
 
 
@@ -70,7 +71,7 @@ def code_info(code: CodeType) -> CodeInfo:
     """The CodeInfo of a code object; hashing code is slow, so it is found by identity first."""
     found = _by_identity.get(id(code))
     if found is None:
-        info = _by_value.setdefault(code, CodeInfo(code))
+        info = _by_value.setdefault((code.co_filename, code), CodeInfo(code))  # equal code may stand in two files
         if len(_by_identity) > 10_000:
             _by_identity.clear()
         _by_identity[id(code)] = found = (code, info)
@@ -79,4 +80,5 @@ def code_info(code: CodeType) -> CodeInfo:
 
 def is_published(function: FunctionType) -> bool:
     """True for a function that its module offers under its own name, so that it closes over nothing of the user's."""
-    return getattr(sys.modules.get(function.__module__ or ""), function.__name__, None) is function
+    home = function.__globals__.get("__name__", "")  # `functools.wraps` makes `__module__` that of the wrapped function
+    return function.__module__ == home and getattr(sys.modules.get(home), function.__name__, None) is function

@@ -6,6 +6,7 @@ tokens back into nodes for everything that happens once per compilation rather t
 
 from __future__ import annotations
 
+import array
 import collections
 import enum
 import functools
@@ -19,7 +20,7 @@ import jax
 import numpy as np
 
 from fluxion.tree import kinds
-from fluxion.tree.kinds import Identity, Kind
+from fluxion.tree.kinds import Identity, Kind, Snapshot
 from fluxion.tree.user import code_info, is_published, is_user_class, is_user_module
 
 
@@ -41,6 +42,7 @@ ATOM, OPAQUE, RANDOM, TRACER, SET = map(Marker, ("ATOM", "OPAQUE", "RANDOM", "TR
 ATOMS = (int, bool, str, bytes, type(None), range, type(...), np.dtype)
 _PLAIN = frozenset((*ATOMS, float, complex))
 _OPAQUE_ROOTS = frozenset(("jax", "jaxlib", "numpy", "scipy", "torch", "tensorflow", "pandas", "polars", "matplotlib"))
+_OPEN_ROOTS = frozenset(("argparse", "collections", "functools", "types"))  # of the standard library: plain records
 _CONTAINERS = {list: kinds.LIST, tuple: kinds.TUPLE, dict: kinds.DICT, types.FunctionType: kinds.FUNCTION}
 LARGE = 64
 
@@ -85,10 +87,20 @@ def _classify_type(cls: type) -> Kind | Marker | None:
     ):
         if issubclass(cls, base):
             return kind
+    if issubclass(cls, jax.custom_jvp | jax.custom_vjp):
+        return kinds.CUSTOM
+    if cls is type(functools.cache(len)):
+        return kinds.CACHED
+    if cls is types.MappingProxyType:
+        return kinds.PROXY
+    if cls in (bytearray, array.array):
+        return SET
     if cls in (list, collections.deque):
         return kinds.LIST
     if cls in (dict, collections.OrderedDict, collections.defaultdict):
         return kinds.DICT
+    if issubclass(cls, list | dict | collections.deque):
+        return kinds.SUBCLASS
     return None
 
 
@@ -98,11 +110,11 @@ def _classify_object(cls: type, is_pytree: bool) -> Kind | Marker:
     otherwise = kinds.PYTREE if is_pytree else OPAQUE
     if issubclass(cls, BaseException) or not has_fields:
         return otherwise
-    foreign = root in _OPAQUE_ROOTS or (root in sys.stdlib_module_names and cls is not types.SimpleNamespace)
+    foreign = root in _OPAQUE_ROOTS or (root in sys.stdlib_module_names and root not in _OPEN_ROOTS)
     if foreign and not is_pytree and root != "__main__":
         return OPAQUE
     try:
-        object.__new__(cls)
+        kinds.blank(cls)
     except TypeError:
         return otherwise
     return kinds.OBJECT
@@ -209,7 +221,7 @@ class _Parser:
             node.children = [self.child() for _ in range(next(self.tokens))]
             return REFERENCE, node.index
         value = next(self.tokens)
-        return STATIC, value.value if type(value) is Identity else value
+        return STATIC, value.value if isinstance(value, Identity) else value
 
 
 class Segment:
@@ -260,6 +272,7 @@ class Walk:
         self.nested = nested
         self.watch = watch
         self.info: Any = None
+        self.inside_class = False
 
     def run(self, x: Any) -> Segment:
         """Walks `x` and returns its segment."""
@@ -317,15 +330,18 @@ class Walk:
             if self._is_data(x, cls):
                 self._visit_data(x, cls)
             else:
-                tokens += (cls, frozenset(x))
+                tokens += (STATIC, Snapshot(x))
         else:
             if kind is RANDOM:
                 segment.randoms.append(x)
-            tokens += (STATIC, Identity(x))
+            tokens += (STATIC, Snapshot(x) if kind is LEAF else Identity(x))
 
     def _visit_node(self, x: Any, cls: type, kind: Kind) -> None:
         tokens, segment = self.tokens, self.segment
         if (kind is kinds.FUNCTION and _is_plain_function(x)) or (kind is kinds.CLASS and not is_user_class(x)):
+            tokens += (STATIC, Identity(x))
+            return
+        if kind is kinds.CUSTOM and not (isinstance(x.fun, types.FunctionType) and not _is_plain_function(x.fun)):
             tokens += (STATIC, Identity(x))
             return
         if kind is kinds.BUILTIN_METHOD and (x.__self__ is None or isinstance(x.__self__, types.ModuleType | type)):
@@ -345,6 +361,11 @@ class Walk:
             for child in children:
                 self.visit(child)
             self.info = before
+        elif kind is kinds.CLASS:  # classes are not built anew for a few strings
+            was_inside, self.inside_class = self.inside_class, True
+            for child in children:
+                self.visit(child)
+            self.inside_class = was_inside
         else:
             for child in children:
                 self.visit(child)
@@ -372,7 +393,7 @@ class Walk:
             return False
         if len(x) >= LARGE:
             return is_plain_data(x)
-        if cls is tuple or cls is dict or not is_plain_data(x):
+        if cls is not list or self.inside_class or not is_plain_data(x):
             return False
         self.segment.depends_on_watch = True
         return self.watch

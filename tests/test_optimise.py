@@ -1,0 +1,246 @@
+"""Rules against Optax and PyTorch, state, updates, and the mistakes that users make with them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import torch
+
+import fluxion as fx
+
+
+def _problem():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(16, 3)).astype("f"), rng.normal(size=(16, 2)).astype("f")
+
+
+RULES = {
+    "Descent": (fx.Descent(0.1), lambda p: torch.optim.SGD(p, 0.1)),
+    "Momentum": (fx.Momentum(0.1, 0.8), lambda p: torch.optim.SGD(p, 0.1, 0.8)),
+    "Nesterov": (fx.Nesterov(0.1, 0.8), lambda p: torch.optim.SGD(p, 0.1, 0.8, nesterov=True)),
+    "RMSProp": (fx.RMSProp(0.01, 0.9), lambda p: torch.optim.RMSprop(p, 0.01, 0.9)),
+    "RMSProp centred": (fx.RMSProp(0.01, 0.9, centred=True), lambda p: torch.optim.RMSprop(p, 0.01, 0.9, centered=True)),
+    "Adam": (fx.Adam(0.05), lambda p: torch.optim.Adam(p, 0.05)),
+    "AdamW": (fx.AdamW(0.05, decay=0.1), lambda p: torch.optim.AdamW(p, 0.05, weight_decay=0.1)),
+    "WeightDecay": (
+        fx.OptimiserChain(fx.WeightDecay(0.3), fx.Descent(0.1)),
+        lambda p: torch.optim.SGD(p, 0.1, weight_decay=0.3),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_rules_equal_torch(name):
+    rule, make = RULES[name]
+    x, y = _problem()
+    model = fx.Dense(3, 2)
+    linear = torch.nn.Linear(3, 2)
+    linear.weight.data = torch.tensor(np.asarray(model.weight).T.copy())
+    linear.bias.data = torch.tensor(np.asarray(model.bias).copy())
+    theirs = make(linear.parameters())
+    opt = fx.setup(rule, model)
+    for _ in range(10):
+        fx.trainstep(lambda m, x, y: fx.mse(m(x), y), model, (x, y), opt)
+        theirs.zero_grad()
+        torch.nn.functional.mse_loss(linear(torch.tensor(x)), torch.tensor(y)).backward()
+        theirs.step()
+    np.testing.assert_allclose(model.weight, linear.weight.detach().numpy().T, rtol=2e-4, atol=2e-5)
+    np.testing.assert_allclose(model.bias, linear.bias.detach().numpy(), rtol=2e-4, atol=2e-5)
+
+
+def test_any_optax_transformation_is_accepted_and_equal():
+    x, y = _problem()
+    model = fx.Dense(3, 2)
+    params = {"weight": model.weight + 0, "bias": model.bias + 0}
+    rule = optax.chain(optax.clip_by_global_norm(0.5), optax.lamb(1e-2))
+    opt, state = fx.setup(rule, model), rule.init(params)
+    for _ in range(5):
+        fx.trainstep(lambda m, x, y: fx.mse(m(x), y), model, (x, y), opt)
+        grads = jax.grad(lambda p: jnp.mean((x @ p["weight"] + p["bias"] - y) ** 2))(params)
+        updates, state = rule.update(grads, state, params)
+        params = optax.apply_updates(params, updates)
+    np.testing.assert_allclose(model.weight, params["weight"], rtol=1e-5)
+
+
+def test_clipping_rules_clip():
+    model = fx.Dense(2, 1, init=fx.zeros)
+    big = fx.fmap(lambda a: 100.0 * jnp.ones_like(a), model)
+    opt = fx.setup(fx.OptimiserChain(fx.ClipGrad(0.5), fx.Descent(1.0)), model)
+    fx.update(opt, model, big)
+    np.testing.assert_allclose(model.weight, -0.5)
+    model = fx.Dense(2, 1, init=fx.zeros)
+    opt = fx.setup(fx.OptimiserChain(fx.ClipNorm(1.0), fx.Descent(1.0)), model)
+    fx.update(opt, model, big)
+    np.testing.assert_allclose(jnp.linalg.norm(model.weight), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(jnp.abs(model.bias), 1.0, rtol=1e-6)
+
+
+def test_a_schedule_takes_the_place_of_a_number():
+    model = fx.Dense(1, 1, bias=False, init=fx.zeros)
+    opt = fx.setup(fx.Descent(lambda step: 1.0 / (1 + step)), model)
+    ones = fx.fmap(jnp.ones_like, model)
+    for _ in range(3):
+        fx.update(opt, model, ones)
+    np.testing.assert_allclose(model.weight, [[-(1 + 1 / 2 + 1 / 3)]], rtol=1e-6)
+
+
+def test_adjust_takes_effect_without_recompiling():
+    model = fx.Dense(1, 1, bias=False, init=fx.zeros)
+    opt = fx.setup(fx.Descent(1.0), model)
+    loss = lambda m, x: m(x).sum()
+    for rate in (1.0, 0.5, 0.25):
+        fx.adjust(opt, learning_rate=rate)
+        fx.trainstep(loss, model, jnp.ones((1, 1)), opt)
+    np.testing.assert_allclose(model.weight, [[-1.75]])
+    assert fx.explain(loss).count == 1
+
+
+def test_adjust_reaches_into_chains_and_refuses_what_no_rule_has():
+    opt = fx.setup(fx.OptimiserChain(fx.WeightDecay(0.1), fx.Adam(1e-3)), fx.Dense(1, 1))
+    fx.adjust(opt, learning_rate=0.5, decay=0.2)
+    assert opt.rule.rules[1].learning_rate == 0.5
+    assert opt.rule.rules[0].decay == 0.2
+    with pytest.raises(ValueError, match="no hyperparameter 'lr'; it has beta, decay, epsilon, learning_rate"):
+        fx.adjust(opt, lr=0.1)
+    with pytest.raises(ValueError, match="learning_rate cannot be negative"):
+        fx.adjust(opt, learning_rate=-1.0, decay=0.3)
+    assert opt.rule.rules[0].decay == 0.2
+    with pytest.raises(TypeError, match="needs something to change"):
+        fx.adjust(opt)
+    with pytest.raises(TypeError, match="got the rule"):
+        fx.adjust(fx.Adam(), learning_rate=0.1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fx.Adam(-1.0), "learning_rate cannot be negative, got -1.0"),
+        (lambda: fx.Adam("fast"), "learning_rate is a number, got 'fast'"),
+        (lambda: fx.Adam(1e-3, (0.9,)), "beta is a pair of numbers"),
+        (lambda: fx.Adam(1e-3, (0.9, 1.5)), r"beta\[1\] cannot be above 1"),
+        (lambda: fx.Momentum(0.1, -0.5), "rho cannot be negative"),
+        (lambda: fx.OptimiserChain(fx.Adam(), 3), "takes rules such as"),
+        (lambda: fx.OptimiserChain(fx.ClipGrad(), optax.sgd(0.1)), "last part"),
+        (lambda: fx.ClipNorm(None), "limit is a number"),
+    ],
+)
+def test_hyperparameters_are_checked(make, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        make()
+
+
+def test_setup_names_the_mistake():
+    model = fx.Dense(2, 1)
+    with pytest.raises(TypeError, match="got the class Adam itself"):
+        fx.setup(fx.Adam, model)
+    with pytest.raises(TypeError, match="the rule comes first"):
+        fx.setup(model, fx.Adam())
+    with pytest.raises(ValueError, match="nothing to train"):
+        fx.setup(fx.Adam(), fx.relu)
+    fx.freeze(model)
+    with pytest.raises(ValueError, match="nothing to train"):
+        fx.setup(fx.Adam(), model)
+
+
+def _gradient(model, size=2):
+    return fx.gradient(lambda m: m(jnp.ones((1, size))).sum(), model)
+
+
+def test_update_names_the_mistake_and_changes_nothing():
+    model = fx.Chain(fx.Dense(2, 3), fx.Dense(3, 1))
+    before = [np.asarray(w) for w in fx.leaves(model)]
+    opt = fx.setup(fx.Adam(), model)
+    with pytest.raises(TypeError, match=r"unpack it: \(g,\) = fx.gradient"):
+        fx.update(opt, model, _gradient(model))
+    other = fx.Chain(fx.Dense(2, 4), fx.Dense(4, 1))
+    with pytest.raises(ValueError, match="not one of this model"):
+        fx.update(opt, model, _gradient(other)[0])
+    with pytest.raises(ValueError, match="not one of this model"):
+        fx.update(opt, model, _gradient(fx.Dense(2, 1))[0])
+    with pytest.raises(TypeError, match="got the rule"):
+        fx.update(fx.Adam(), model, _gradient(model)[0])
+    model.layers.append(fx.Dense(1, 1))
+    with pytest.raises(ValueError, match=r"not the one that setup saw \(new: layers\[2\].weight, layers\[2\].bias\)"):
+        fx.update(opt, model, _gradient(model)[0])
+    model.layers.pop()
+    model.layers[1] = fx.Dense(3, 5)
+    with pytest.raises(ValueError, match=r"layers\[1\].weight float32\[3, 1\] is now float32\[3, 5\]"):
+        fx.update(opt, model, _gradient(model)[0])
+    model.layers[1] = other[1]
+    for a, b in zip(before[:2], fx.leaves(model)[:2], strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_bare_array_or_tuple_cannot_be_updated_in_place():
+    opt = fx.setup(fx.Descent(), (jnp.ones(2),))
+    with pytest.raises(TypeError, match="cannot be changed in place"):
+        fx.update(opt, (jnp.ones(2),), (jnp.ones(2),))
+
+
+def test_lists_dicts_functions_and_tuples_inside_objects_train():
+    w = jnp.array([1.0, 2.0])
+    models = [[jnp.ones(2)], {"w": jnp.ones(2)}, lambda x: (w * x).sum()]
+
+    class Holder:
+        def __init__(self):
+            self.pair = (jnp.ones(2), 3)
+
+    models.append(Holder())
+    for model in models:
+        opt = fx.setup(fx.Descent(0.1), model)
+        ones = [jnp.ones(2)] if isinstance(model, list) else {"w": jnp.ones(2)} if isinstance(model, dict) else None
+        if ones is None:
+            (ones,) = fx.gradient(lambda m: m(1.0) if callable(m) else m.pair[0].sum(), model)
+        before = np.asarray(fx.leaves(model)[0])
+        fx.update(opt, model, ones)
+        np.testing.assert_allclose(fx.leaves(model)[0], before - 0.1, rtol=1e-6)
+
+
+def test_none_gradients_leave_array_and_state_alone():
+    model = fx.Chain(fx.Dense(1, 1, init=fx.ones), fx.Dense(1, 1, init=fx.ones))
+    opt = fx.setup(fx.OptimiserChain(fx.WeightDecay(0.5), fx.Adam(0.1)), model)
+    (g,) = fx.gradient(lambda m: m[0](jnp.ones(1)).sum(), model)
+    g.layers[1] = None
+    fx.update(opt, model, g)
+    assert model[1].weight.tolist() == [[1.0]]
+    assert model[0].weight.tolist() != [[1.0]]
+    moments = opt.state[0][1][0].mu
+    assert moments["layers[1].weight"].tolist() == [[0.0]]
+    assert moments["layers[0].weight"].tolist() != [[0.0]]
+
+
+def test_freezing_after_setup_keeps_array_and_state_and_thaw_resumes():
+    model = fx.Chain(fx.Dense(1, 1, init=fx.ones), fx.Dense(1, 1, init=fx.ones))
+    opt = fx.setup(fx.Adam(0.1), model)
+    loss = lambda m, x: m(x).sum()
+    fx.freeze(model[0])
+    fx.trainstep(loss, model, jnp.ones((1, 1)), opt)
+    assert model[0].weight.tolist() == [[1.0]]
+    assert model[1].weight.tolist() != [[1.0]]
+    fx.thaw(model[0])
+    fx.trainstep(loss, model, jnp.ones((1, 1)), opt)
+    assert model[0].weight.tolist() != [[1.0]]
+
+
+def test_a_tied_weight_has_one_state_and_stays_tied():
+    shared = fx.Dense(2, 2)
+    model = fx.Chain(shared, shared)
+    opt = fx.setup(fx.Momentum(0.1), model)
+    assert len(opt.signature.shapes) == 2
+    for _ in range(3):
+        fx.update(opt, model, _gradient(model)[0])
+    assert model[0] is model[1]
+    head, body = fx.Dense(2, 2), fx.Dense(2, 2)
+    head.weight = body.weight
+    model = fx.Chain(body, head)
+    opt = fx.setup(fx.Momentum(0.1), model)
+    fx.train(lambda m, x: m(x).sum(), model, [jnp.ones((1, 2))] * 3, opt)
+    assert head.weight is body.weight
+
+
+def test_half_precision_parameters_keep_their_dtype():
+    model = fx.bf16(fx.Dense(2, 2))
+    opt = fx.setup(fx.Adam(1e-2), model)
+    fx.trainstep(lambda m, x: m(x).sum(), model, jnp.ones((1, 2), jnp.bfloat16), opt)
+    assert model.weight.dtype == jnp.bfloat16
