@@ -21,7 +21,8 @@ def run() -> Table:
     ours, plain, _ = contenders.values()
     table = of_contenders("Import time of a fresh process", list(contenders.values()), plain)
     table.targets = [
-        Target("import fluxion less import jax, optax, median", ours.median - plain.median, 0.3, "s"),
-        Target("import fluxion less import jax, optax, least", ours.least - plain.least, 0.3, "s"),
+        Target(
+            "import fluxion less import jax, optax", ours.median - plain.median, 0.3, "s", best=ours.least - plain.least
+        )
     ]
     return table

@@ -7,7 +7,7 @@ from typing import Any
 import fluxion as fx
 from benchmarks import mlp, steps50
 from benchmarks.steps import Fluxion, batch_of, fluxion_model
-from benchmarks.table import Table, Target, of_contenders
+from benchmarks.table import Table, of_contenders, ratio
 from benchmarks.timing import Contender, race
 
 
@@ -44,5 +44,5 @@ def run() -> Table:
         race([first, second], rounds=60, seconds=30)
         part = of_contenders("Level 2 against train", [first, second], first)
         rows += part.rows
-        targets.append(Target(f"level 2 over train, {name}", second.over(first), 1.15))
+        targets.append(ratio(second, first, 1.15))
     return Table(part.title, part.header, rows, targets)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.steps import Fluxion, batch_of, fluxion_model, peers_of, plain_jax
-from benchmarks.table import Table, Target, of_contenders
+from benchmarks.table import Table, of_contenders, ratio
 from benchmarks.timing import Contender, race
 
 SIZES = [784, 1024, 1024, 10]
@@ -19,5 +19,5 @@ def run() -> Table:
     race([ours, plain, *peers], rounds=40)
     table = of_contenders("MLP 784-1024-1024-10, batch 128, one step", [ours, plain, *peers], ours)
     eager = [c for c in peers if c.name == "PyTorch eager"]
-    table.targets = [Target(f"{c.name} over Fluxion", c.over(ours), 1.3, at_least=True) for c in eager]
+    table.targets = [ratio(c, ours, 1.3, at_least=True) for c in eager]
     return table

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.steps import Fluxion, batch_of, fluxion_model, peers_of, plain_jax
-from benchmarks.table import Table, Target, of_contenders
+from benchmarks.table import Table, of_contenders, ratio
 from benchmarks.timing import Contender, race
 
 SIZES = [16] * 51
@@ -21,7 +21,7 @@ def run() -> Table:
     peers = peers_of(SIZES, x, y, STEPS)
     race([plain, *levels, *peers], rounds=60)
     table = of_contenders("One step, 50 Dense layers with Adam", [plain, *levels, *peers], plain)
-    table.targets = [Target(f"{c.name} over plain JAX", c.over(plain), 1.10) for c in levels[:2]]
+    table.targets = [ratio(c, plain, 1.10) for c in levels[:2]]
     rivals = [c for c in peers if c.name.startswith(("Equinox", "Flax"))]
-    table.targets += [Target(f"{levels[0].name} over {c.name}", levels[0].over(c), 1.0) for c in rivals]
+    table.targets += [ratio(levels[0], c, 1.0) for c in rivals]
     return table

@@ -11,7 +11,7 @@ import numpy as np
 
 import fluxion as fx
 from benchmarks.peers import peer
-from benchmarks.table import Table, Target, of_contenders
+from benchmarks.table import Table, of_contenders, ratio
 from benchmarks.timing import Contender, race
 
 CALLS = 20
@@ -51,12 +51,17 @@ def with_jax(x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(df(params, x, y)["w0"])
 
 
-def with_torch(torch: Any, x: np.ndarray, y: np.ndarray) -> Callable[[], Any]:
-    """The gradient of all parameters by `torch.autograd.grad`."""
+def with_torch(torch: Any, x: np.ndarray, y: np.ndarray) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    """The gradient of all parameters by `backward`, as usual, and by `torch.autograd.grad`."""
     nn = torch.nn
     model = nn.Sequential(nn.Linear(4, 5), nn.Tanh(), nn.Linear(5, 5), nn.Tanh(), nn.Linear(5, 1))
     parameters, x, y = list(model.parameters()), torch.from_numpy(x), torch.from_numpy(y)
-    return lambda: torch.autograd.grad(nn.functional.mse_loss(model(x), y), parameters)
+
+    def backward() -> None:
+        model.zero_grad()
+        nn.functional.mse_loss(model(x), y).backward()
+
+    return backward, lambda: torch.autograd.grad(nn.functional.mse_loss(model(x), y), parameters)
 
 
 def run() -> Table:
@@ -69,9 +74,12 @@ def run() -> Table:
         Contender("Fluxion, a new lambda each time", fresh),
     ]
     plain = Contender("plain JAX, jit(grad(...)) over a dict", with_jax(x, y))
-    peers = [Contender("PyTorch eager", with_torch(torch, x, y))] if (torch := peer("torch")) else []
+    peers = []
+    if torch := peer("torch"):
+        names = ("PyTorch eager, backward", "PyTorch eager, autograd.grad")
+        peers = [Contender(*pair) for pair in zip(names, with_torch(torch, x, y), strict=True)]
     everyone = [*ours, plain, *peers]
     race(everyone, rounds=100, calls=CALLS)
     table = of_contenders("MLP 4-5-5-1, batch 8, one gradient", everyone, ours[0], unit="us")
-    table.targets = [Target(f"{p.name} over {c.name}", p.over(c), 3, at_least=True) for p in peers for c in [*ours, plain]]
+    table.targets = [ratio(p, c, 3, at_least=True) for p in peers for c in ours]
     return table

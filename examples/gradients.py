@@ -49,7 +49,7 @@ def curvature_of_a_model():
     points = jnp.linspace(-1.0, 1.0, 16)
 
     def curvature(m, x):
-        slope = lambda x: fx.gradient(lambda x: m(x[None, None])[0, 0], x)[0]  # noqa: E731
+        slope = lambda x: fx.gradient(lambda x: m(x[None, None])[0, 0], x)[0]
         return fx.gradient(slope, x)[0]
 
     def loss(m):

@@ -40,7 +40,7 @@ def main(batch_size):
     x = rng.random((batch_size, 32, 32, 3), np.float32)
     y = rng.integers(0, 10, batch_size).astype(np.int32)
     opt = fx.setup(fx.Momentum(1e-3), model)
-    loss = lambda m, x, y: fx.logitcrossentropy(m(x), y)  # noqa: E731
+    loss = lambda m, x, y: fx.logitcrossentropy(m(x), y)
 
     start = time.perf_counter()
     first = last = float(fx.trainstep(loss, model, (x, y), opt))

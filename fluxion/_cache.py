@@ -9,8 +9,10 @@ import jax
 
 
 def enable_disk_cache() -> None:
-    """Turns the cache on, in the user's cache folder, unless the user chose a folder or `FLUXION_CACHE=0` turns it off."""
-    chosen = jax.config.jax_compilation_cache_dir or os.environ.get("FLUXION_CACHE") == "0"
+    """Turns the cache on, in the user's cache folder, unless the user chose a folder or `FLUXION_CACHE=0` turns it
+    off.
+    """
+    chosen = getattr(jax.config, "jax_compilation_cache_dir", None) or os.environ.get("FLUXION_CACHE") == "0"
     if chosen:
         return
     home = os.environ.get("XDG_CACHE_HOME") or str(pathlib.Path.home() / ".cache")

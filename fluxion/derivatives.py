@@ -1,4 +1,6 @@
-"""Other derivatives than the gradient: pullbacks, Jacobians, Hessians, forward mode; and what is left out or computed twice."""
+"""Other derivatives than the gradient: pullbacks, Jacobians, Hessians, forward mode; and what is left out or
+computed twice.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,8 @@ class _Function:
 
 
 def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tuple[Any, ...]]]:
-    """`(y, back)` with `y = f(*args)` and `back(dy)` the gradient of `sum(dy * y)`, one entry per argument. Zygote: `pullback`.
+    """`(y, back)` with `y = f(*args)` and `back(dy)` the gradient of `sum(dy * y)`, one entry per argument. Zygote:
+    `pullback`.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> y, back = fx.pullback(lambda x: x**2, jnp.array([1.0, 2.0]))
@@ -108,16 +111,20 @@ def derivative(f: Callable[[Any], Any], x: float) -> Any:
     12.0
     """
     if not isinstance(x, int | float) and jnp.shape(x) != ():
-        raise TypeError(f"derivative takes a number, got an array of shape {jnp.shape(x)}; use fx.gradient or fx.jacobian")
+        raise TypeError(
+            f"derivative takes a number, got an array of shape {jnp.shape(x)}; use fx.gradient or fx.jacobian"
+        )
     result = pushforward(f, x)(1.0)
     known = isinstance(x, int | float) and jnp.shape(result) == () and not isinstance(result, jax.core.Tracer)
     return float(result) if known else result
 
 
 def jacobian(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """The Jacobian for each argument: an array of shape `f(*args).shape + argument.shape`; None for what has none. Zygote: `jacobian`.
+    """The Jacobian for each argument: an array of shape `f(*args).shape + argument.shape`; None for what has none.
+    Zygote: `jacobian`.
 
-    For an object or a container, the same structure holding one Jacobian per array. `TypeError` if the result is not one array.
+    For an object or a container, the same structure holding one Jacobian per array. `TypeError` if the result is not
+    one array.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> fx.jacobian(lambda x: x**2, jnp.array([1.0, 3.0]))[0].tolist()
@@ -130,7 +137,9 @@ def jacobian(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
         if not hasattr(out, "shape"):
             raise TypeError(f"jacobian needs a function that returns one array, got {type(out).__name__}")
         if jnp.issubdtype(out.dtype, jnp.complexfloating):
-            raise TypeError("jacobian needs a real result, got a complex one; take the Jacobians of its real and imaginary parts")
+            raise TypeError(
+                "jacobian needs a real result, got a complex one; take the Jacobians of its real and imaginary parts"
+            )
         return out
 
     outputs = jax.eval_shape(single, function.inputs).size
@@ -142,7 +151,8 @@ def jacobian(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
 
 
 def hessian(f: Callable[[Any], Any], x: Any) -> Any:
-    """The Hessian of a scalar function of one array or number: shape `x.shape + x.shape`. Zygote: `hessian` (forward over reverse).
+    """The Hessian of a scalar function of one array or number: shape `x.shape + x.shape`. Zygote: `hessian` (forward
+    over reverse).
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> fx.hessian(lambda x: x[0] ** 2 * x[1], jnp.array([1.0, 2.0])).tolist()
@@ -155,7 +165,8 @@ def hessian(f: Callable[[Any], Any], x: Any) -> Any:
 
 
 def diaghessian(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """The diagonal of the Hessian for each array argument, in its shape; None for arguments that are no arrays. Zygote: `diaghessian`.
+    """The diagonal of the Hessian for each array argument, in its shape; None for arguments that are no arrays.
+    Zygote: `diaghessian`.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> fx.diaghessian(lambda x: (x**3).sum(), jnp.array([1.0, 2.0]))[0].tolist()
@@ -188,13 +199,15 @@ def _check_point(f: Any, x: Any, name: str) -> None:
     _check_arguments(f, (x,), name)
     if not (_is_point(x) or isinstance(x, int)):
         raise TypeError(
-            f"{name} takes an array or a number, got {type(x).__name__}; for a model take flat, re = fx.destructure(model) and "
+            f"{name} takes an array or a number, got {type(x).__name__}; for a model take flat, re = "
+            f"fx.destructure(model) and "
             f"fx.{name}(lambda p: loss(re(p)), flat)"
         )
 
 
 def ignore_derivatives(x: Any) -> Any:
-    """`x` as a constant: no gradient flows through it. A function is called, and its result is the constant. ChainRules: `ignore_derivatives`.
+    """`x` as a constant: no gradient flows through it. A function is called, and its result is the constant.
+    ChainRules: `ignore_derivatives`.
 
     >>> import fluxion as fx
     >>> fx.gradient(lambda x: x * fx.ignore_derivatives(x), 3.0)
@@ -208,7 +221,8 @@ def ignore_derivatives(x: Any) -> Any:
 
 
 def checkpointed(f: Callable[..., Any], *args: Any) -> Any:
-    """`f(*args)`, computed again in the backward pass instead of keeping its intermediate arrays. Zygote: `checkpointed`.
+    """`f(*args)`, computed again in the backward pass instead of keeping its intermediate arrays. Zygote:
+    `checkpointed`.
 
     Saves memory for time. `f` may be a layer; its writes and random draws happen once.
 
@@ -231,11 +245,12 @@ def checkpointed(f: Callable[..., Any], *args: Any) -> Any:
 
 
 def rrule(f: Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]) -> Callable[..., Any]:
-    """A function with its own gradient rule: `f(*args)` returns `(y, pullback)`, forward and backward side by side. ChainRules: `rrule`.
+    """A function with its own gradient rule: `f(*args)` returns `(y, pullback)`, forward and backward side by side.
+    ChainRules: `rrule`.
 
-    `pullback(dy)` returns one gradient per argument, None where there is none. Arguments and result are arrays, numbers or
-    containers of them. Differentiable again if the pullback is written in differentiable operations. `TypeError` where the rule
-    returns something else or another number of gradients.
+    `pullback(dy)` returns one gradient per argument, None where there is none. Arguments and result are arrays,
+    numbers or containers of them. Differentiable again if the pullback is written in differentiable operations.
+    `TypeError` where the rule returns something else or another number of gradients.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> @fx.rrule
@@ -261,7 +276,9 @@ def rrule(f: Callable[..., tuple[Any, Callable[[Any], tuple[Any, ...]]]]) -> Cal
         gradients = unpack(residuals)(cotangent)
         if not isinstance(gradients, tuple) or len(gradients) != count:
             got = len(gradients) if isinstance(gradients, tuple) else type(gradients).__name__
-            raise TypeError(f"the pullback of {name} has to return a tuple of {count} gradients, one per argument, got {got}")
+            raise TypeError(
+                f"the pullback of {name} has to return a tuple of {count} gradients, one per argument, got {got}"
+            )
         return gradients
 
     def forward(*args: Any) -> Any:

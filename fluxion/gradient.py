@@ -13,8 +13,8 @@ from fluxion.compile.engine import Program, Task, run
 from fluxion.compile.outputs import pack, unpack
 from fluxion.compile.trace import Call, Context, commit
 from fluxion.mode import gradient_mode
-from fluxion.tree.functions import is_inexact
 from fluxion.tree import kinds
+from fluxion.tree.functions import is_inexact
 from fluxion.tree.select import Gradient, GradientBuilder, Pending, Trainable, resolve
 from fluxion.tree.walk import NUMBER, REFERENCE, Structure
 
@@ -28,7 +28,7 @@ class Differentiation:
         chosen = [Trainable(context.structures, 0, child) for child in self.children]
         self.leaves = {context.leaf_number(key): key for part in chosen for key in part.leaves}
         self.numbers = {context.number_number(key): key for part in chosen for key in part.numbers}
-        self.order = sorted(self.leaves)
+        self.order = sorted(i for i in self.leaves if context.inexact[i])
         direct = self.children == [(NUMBER, 0)]
         self._only_number = 0 if direct and not self.leaves and set(self.numbers) == {0} else None
         self._keys = [{context.leaf_number(key) for key in part.leaves} for part in chosen]
@@ -50,7 +50,9 @@ class Differentiation:
 
         wanted = {i: leaves[i] for i in self.leaves if is_inexact(leaves[i])}
         floats = {i: numbers[i] for i in self.numbers if not isinstance(numbers[i], complex)}
-        (_, (out, writes)), (leaf_gradients, number_gradients) = jax.value_and_grad(loss, (0, 1), has_aux=True)(wanted, floats)
+        (_, (out, writes)), (leaf_gradients, number_gradients) = jax.value_and_grad(loss, (0, 1), has_aux=True)(
+            wanted, floats
+        )
         return out, writes, leaf_gradients, number_gradients
 
     def arrange(self, leaves: dict[int, Any], numbers: dict[int, Any]) -> tuple[Any, ...]:
@@ -92,7 +94,9 @@ class Found:
         return Gradient.later(Pending(self, number, node))
 
     def of_structure(self, number: int, structure: Structure) -> list[Any] | None:
-        """The gradient of each array of one structure, None where there is none; None if they are of another structure."""
+        """The gradient of each array of one structure, None where there is none; None if they are of another
+        structure.
+        """
         context = self._plan.context
         if context.structures[number] != structure:
             return None
@@ -102,7 +106,7 @@ class Found:
 
 def as_number(x: Any) -> Any:
     """A Python float where the value is known."""
-    return x if isinstance(x, jax.core.Tracer) else float(x)
+    return x if isinstance(x, jax.core.Tracer) or x.ndim else float(x)
 
 
 def scalar_loss(out: Any) -> Any:
@@ -115,14 +119,19 @@ def scalar_loss(out: Any) -> Any:
     if isinstance(loss, int | float) and not isinstance(loss, bool):
         return jnp.asarray(float(loss))
     if not hasattr(loss, "dtype") or not hasattr(loss, "shape"):
-        raise TypeError(f"a gradient needs a function that returns a number, got {type(loss).__name__}; return the loss")
+        raise TypeError(
+            f"a gradient needs a function that returns a number, got {type(loss).__name__}; return the loss"
+        )
     if tuple(loss.shape) != ():
         raise TypeError(
-            f"a gradient needs a function that returns one number, got an array of shape {tuple(loss.shape)}; reduce it "
+            f"a gradient needs a function that returns one number, got an array of shape {tuple(loss.shape)}; "
+            f"reduce it "
             f"with mean() or sum(), or take fx.jacobian"
         )
     if jnp.issubdtype(loss.dtype, jnp.complexfloating):
-        raise TypeError("a gradient needs a function that returns a real number, got a complex one; take its real part or abs()")
+        raise TypeError(
+            "a gradient needs a function that returns a real number, got a complex one; take its real part or abs()"
+        )
     return loss if is_inexact(loss) else loss.astype(jnp.float32)
 
 
@@ -146,7 +155,9 @@ class Differentiate(Task):
             memory["differentiation"] = Differentiation(context, self.count)
         return memory["differentiation"]
 
-    def body(self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool) -> Any:
+    def body(
+        self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool
+    ) -> Any:
         return self.plan(context).value_and_gradient(leaves, numbers, strict, scalar_loss)
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
@@ -178,11 +189,13 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, tuple[Any, ...
 
 
 def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
-    """The gradient of the number `f(*args)`: a tuple with one entry per argument, also for one argument. Flux: `gradient`.
+    """The gradient of the number `f(*args)`: a tuple with one entry per argument, also for one argument. Flux:
+    `gradient`.
 
-    An entry has the structure of its argument: floats for floats, arrays for arrays, lists, tuples and dicts of them, and for an
-    object or a function an object with the same field names. Parts that cannot be differentiated (integers, strings, frozen
-    layers, fields not named in `__trainable__`) are None; parts that `f` does not use are zero. Layers inside `f` train.
+    An entry has the structure of its argument: floats for floats, arrays for arrays, lists, tuples and dicts of
+    them, and for an object or a function an object with the same field names. Parts that cannot be differentiated
+    (integers, strings, frozen layers, fields not named in `__trainable__`) are None; parts that `f` does not use are
+    zero. Layers inside `f` train.
 
     `TypeError` if `f` does not return one real number.
 
@@ -202,4 +215,3 @@ def _check_arguments(f: Any, args: tuple[Any, ...], name: str) -> None:
         raise TypeError(f"{name}(f, *args) takes a function first, got {type(f).__name__}")
     if not args:
         raise TypeError(f"{name}(f, *args) needs at least one argument to differentiate with respect to")
-

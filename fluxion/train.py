@@ -1,4 +1,6 @@
-"""Training: `train` is a loop over `trainstep`, and `trainstep` is gradient, update and captured writes in one program."""
+"""Training: `train` is a loop over `trainstep`, and `trainstep` is gradient, update and captured writes in one
+program.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from fluxion.compile.engine import Program, Task, run
-from fluxion.compile.outputs import pack, unpack
+from fluxion.compile.outputs import unpack
 from fluxion.compile.trace import Call, Context, commit, inside_trace
 from fluxion.errors import NonFiniteLossError
 from fluxion.gradient import Differentiation, scalar_loss
@@ -24,7 +26,9 @@ PENDING = 8
 
 
 class Step(Task):
-    """One training step. `healthy` is an array that turns false at the first loss that is not finite; then nothing changes."""
+    """One training step. `healthy` is an array that turns false at the first loss that is not finite; then nothing
+    changes.
+    """
 
     names = ("model", "batch", "loss")
 
@@ -58,7 +62,9 @@ class Step(Task):
         owners = call.owners()
         return copy_if_shared(donated, [owners[i] for i in program.donated_order])
 
-    def body(self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool) -> Any:
+    def body(
+        self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool
+    ) -> Any:
         floats, healthy = constants
         plan = self.plan(context)
         out, writes, gradients, _ = plan.value_and_gradient(leaves, numbers, strict, scalar_loss)
@@ -71,7 +77,7 @@ class Step(Task):
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
         new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, floats)
         weights = [new[names[i]] if i in names else leaves[i] for i in plan.order]
-        writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in plan.leaves}
+        writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in names}
         return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
@@ -96,7 +102,9 @@ _HEALTHY = None
 
 
 def _only_if(healthy: Any, step: Callable[..., Any], params: Any, gradients: Any, state: Any, floats: Any) -> Any:
-    """The update, or nothing new where the loss is not finite; one branch runs, which is cheaper than a select on every array."""
+    """The update, or nothing new where the loss is not finite; one branch runs, which is cheaper than a select on
+    every array.
+    """
     if not isinstance(healthy, jax.core.Tracer):
         return step(params, gradients, state, floats) if bool(healthy) else (params, state)
     return jax.lax.cond(
@@ -116,10 +124,11 @@ def _step(loss: Any, model: Any, batch: Any, opt_state: OptState, healthy: Any, 
 
 
 def trainstep(loss: Callable[..., Any], model: Any, batch: Any, opt_state: OptState) -> Any:
-    """One training step, compiled as one program: gradient of `loss(model, *batch)`, update, captured writes. Flux: `trainstep!`.
+    """One training step, compiled as one program: gradient of `loss(model, *batch)`, update, captured writes. Flux:
+    `trainstep!`.
 
-    Changes model and state in place and returns what `loss` returned, before the update. A batch that is a tuple is splatted, any
-    other is passed whole. If the loss is not finite, nothing is changed.
+    Changes model and state in place and returns what `loss` returned, before the update. A batch that is a tuple is
+    splatted, any other is passed whole. If the loss is not finite, nothing is changed.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> model = fx.Dense(2, 1)
@@ -133,7 +142,8 @@ def trainstep(loss: Callable[..., Any], model: Any, batch: Any, opt_state: OptSt
 
 
 def trainstep_withgradient(loss: Callable[..., Any], model: Any, batch: Any, opt_state: OptState) -> tuple[Any, Any]:
-    """`(loss, gradient)` of one training step; the gradient is that of the model, before the update. Flux: `trainstep_withgradient!`.
+    """`(loss, gradient)` of one training step; the gradient is that of the model, before the update. Flux:
+    `trainstep_withgradient!`.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> model = fx.Dense(2, 1)
@@ -149,7 +159,9 @@ def trainstep_withgradient(loss: Callable[..., Any], model: Any, batch: Any, opt
 
 @dataclass
 class Progress:
-    """What a callback of `train` sees after each step: epoch and batch count from 0, `loss` is what the loss function returned."""
+    """What a callback of `train` sees after each step: epoch and batch count from 0, `loss` is what the loss
+    function returned.
+    """
 
     epoch: int
     batch: int
@@ -168,10 +180,12 @@ def train(
 ) -> None:
     """Trains a model in place: for each epoch and each batch of `data`, one `trainstep`. Flux: `train!`.
 
-    `data` is any iterable of batches; a tuple is splatted into `loss(model, *batch)`. `callback` is called with a `Progress` after every
-    step; training ends where it returns True. `progress` shows a bar; None shows one on a terminal.
+    `data` is any iterable of batches; a tuple is splatted into `loss(model, *batch)`. `callback` is called with a
+    `Progress` after every step; training ends where it returns True. `progress` shows a bar; None shows one on a
+    terminal.
 
-    `NonFiniteLossError` names the epoch and the batch whose loss was NaN or infinite; model and optimiser are then as before that batch.
+    `NonFiniteLossError` names the epoch and the batch whose loss was NaN or infinite; model and optimiser are then
+    as before that batch.
     `ValueError` if there are no batches, or if an iterator is used up after the first epoch.
 
     >>> import fluxion as fx, jax.numpy as jnp
@@ -187,7 +201,9 @@ def train(
     if not isinstance(data, collections.abc.Iterable):
         raise TypeError(f"data is an iterable of batches, such as a DataLoader or [(x, y)], got {type(data).__name__}")
     if epochs > 1 and isinstance(data, collections.abc.Iterator):
-        raise ValueError("data is an iterator, which is used up after one epoch; pass a list of batches or a DataLoader")
+        raise ValueError(
+            "data is an iterator, which is used up after one epoch; pass a list of batches or a DataLoader"
+        )
     watch = _Watch()
     with _Bar(data, epochs, progress) as bar:
         for epoch in range(epochs):
@@ -205,7 +221,9 @@ def train(
 
 
 class _Watch:
-    """Looks at the losses a few steps late, so that the device is never waited for; the steps between changed nothing."""
+    """Looks at the losses a few steps late, so that the device is never waited for; the steps between changed
+    nothing.
+    """
 
     def __init__(self) -> None:
         self.healthy = _healthy()
@@ -225,7 +243,8 @@ class _Watch:
     def _look(self, epoch: int, batch: int, value: Any, healthy: Any) -> None:
         if not bool(healthy):
             raise NonFiniteLossError(
-                f"the loss became {float(scalar_loss(value))} at epoch {epoch}, batch {batch} (both counted from 0); model and optimiser "
+                f"the loss became {float(scalar_loss(value))} at epoch {epoch}, batch {batch} (both counted "
+                f"from 0); model and optimiser "
                 f"are as before that batch"
             )
 

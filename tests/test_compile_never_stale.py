@@ -252,5 +252,5 @@ def test_a_change_takes_effect(name, module):  # noqa: F811
         exec(change, user.__dict__)
         wanted = user.f(X)
         np.testing.assert_allclose(fx.compile(user.f)(X), wanted, rtol=1e-6, err_msg=f"compiled, after {change!r}")
-        value, _ = fx.withgradient(lambda x: user.f(x).sum(), X)  # noqa: B023
+        value, _ = fx.withgradient(lambda x: user.f(x).sum(), X)
         np.testing.assert_allclose(value, wanted.sum(), rtol=1e-5, err_msg=f"gradient, after {change!r}")

@@ -132,7 +132,10 @@ def test_auxiliary_outputs_come_back_with_the_value():
 @pytest.mark.parametrize(
     ("f", "message"),
     [
-        (lambda x: x * jnp.ones(3), r"one number, got an array of shape \(3,\); reduce it with mean\(\) or sum\(\), or take fx.jacobian"),
+        (
+            lambda x: x * jnp.ones(3),
+            r"one number, got an array of shape \(3,\); reduce it with mean\(\) or sum\(\), or take fx.jacobian",
+        ),
         (lambda x: (), "empty tuple or dict"),
         (lambda x: "text", "returns a number, got str"),
         (lambda x: None, "returns a number, got NoneType"),
@@ -208,7 +211,9 @@ def test_pullback_takes_any_cotangent():
 
 
 def test_pushforward_and_derivative():
-    np.testing.assert_allclose(fx.pushforward(lambda x, y: x * y, 2.0, jnp.ones(2))(1.0, jnp.array([1.0, 0.0])), [3.0, 1.0])
+    np.testing.assert_allclose(
+        fx.pushforward(lambda x, y: x * y, 2.0, jnp.ones(2))(1.0, jnp.array([1.0, 0.0])), [3.0, 1.0]
+    )
     assert fx.derivative(lambda x: x**3, 2.0) == 12.0
     assert fx.derivative(lambda x: fx.derivative(lambda y: y**3, x), 2.0) == 12.0
     assert fx.derivative(lambda x: jnp.array([x, x**2]), 3.0).tolist() == [1.0, 6.0]

@@ -28,9 +28,9 @@ def test_three_levels_give_the_same_weights():
     opt = fx.setup(fx.Descent(0.1), second)
     for _ in range(2):
         for x, y in data:
-            _, (g,) = fx.withgradient(lambda m: _loss(m, x, y), second)
+            _, (g,) = fx.withgradient(lambda m: _loss(m, x, y), second)  # noqa: B023
             fx.update(opt, second, g)
-            (g,) = fx.gradient(lambda m: _loss(m, x, y), third)
+            (g,) = fx.gradient(lambda m: _loss(m, x, y), third)  # noqa: B023
             third = fx.fmap(lambda p, d: p - 0.1 * d, third, g)
     for a, b, c in zip(fx.leaves(first), fx.leaves(second), fx.leaves(third), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)

@@ -23,7 +23,9 @@ class Apply(Task):
     def apply(self, f: Any, args: list[Any]) -> Any:
         return f(*args[:-1], **args[-1])
 
-    def body(self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool) -> Any:
+    def body(
+        self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool
+    ) -> Any:
         out, writes = context.invoke(leaves, numbers, strict)
         return pack(out), writes
 
@@ -45,20 +47,24 @@ def _names_of_code(code: Any) -> tuple[str, ...]:
 def argument_names(f: Any, count: int) -> tuple[str, ...]:
     """What a function calls its arguments, for messages."""
     names: tuple[str, ...] = ()
-    function = f if hasattr(f, "__code__") else getattr(f, "__func__", None) or getattr(type(f), "__call__", None)
-    if hasattr(function, "__code__"):
-        names = _names_of_code(function.__code__)
-        if function is not f:
-            names = names[1:]
+    code = getattr(f, "__code__", None)
+    if code is not None:
+        names = _names_of_code(code)
+    else:
+        method = getattr(f, "__func__", None) or inspect.getattr_static(type(f), "__call__", None)
+        code = getattr(method, "__code__", None)
+        names = _names_of_code(code)[1:] if code is not None else ()
     return (*names[:count], *(f"argument {i}" for i in range(len(names), count)), "")
 
 
 def compile(f: Callable[..., Any]) -> Callable[..., Any]:
     """`f` as one compiled program per structure of its arguments; a decorator, or a function for inference.
 
-    Arrays and floats among the arguments, and arrays that `f` closes over or holds, are inputs: a new value never recompiles and
-    never is stale. Whatever else changes (an int, a string, a layer replaced) compiles anew; `explain(f)` tells what it was.
-    Writes to arrays that exist before the call are carried out after it. What cannot be compiled runs eagerly and says so once.
+    Arrays and floats among the arguments, and arrays that `f` closes over or holds, are inputs: a new value never
+    recompiles and never is stale. Whatever else changes (an int, a string, a layer replaced) compiles anew;
+    `explain(f)` tells what it was.
+    Writes to arrays that exist before the call are carried out after it. What cannot be compiled runs eagerly and
+    says so once.
     Layers are in test mode, as outside every gradient. `TypeError` if `f` is not callable.
 
     >>> import fluxion as fx, jax.numpy as jnp
@@ -74,10 +80,8 @@ def compile(f: Callable[..., Any]) -> Callable[..., Any]:
     def compiled(*args: Any, **kwargs: Any) -> Any:
         return run(Apply((*argument_names(f, len(args))[:-1], "keywords", "")), f, (*args, kwargs))
 
-    try:
-        functools.update_wrapper(compiled, f)
-    except AttributeError:
-        pass
+    for name in functools.WRAPPER_ASSIGNMENTS:
+        if name != "__type_params__" and hasattr(f, name) and not isinstance(getattr(f, name), property):
+            setattr(compiled, name, getattr(f, name))
     compiled.__wrapped__ = f  # type: ignore[attr-defined]
-    compiled.__dict__.pop("layers", None)
     return compiled

@@ -1,6 +1,7 @@
 """Call once to trace, many times to run: which program a call belongs to, and what happens when there is none yet.
 
-A call is walked (`Call`); its structure picks a `Family`; the family's Python floats and the plain data that was read pick a `Program`.
+A call is walked (`Call`); its structure picks a `Family`; the family's Python floats and the plain data that was
+read pick a `Program`.
 Arrays are inputs, so new arrays of the same shapes run the same program; `jax.jit` underneath tells shapes apart.
 """
 
@@ -32,7 +33,9 @@ from fluxion.tree.user import is_user_file
 
 
 class Task:
-    """What is done with a function: run it, differentiate it, train with it. `key` tells tasks with different programs apart."""
+    """What is done with a function: run it, differentiate it, train with it. `key` tells tasks with different
+    programs apart.
+    """
 
     key: tuple[Any, ...] = ()
     watch_arguments = True
@@ -167,7 +170,11 @@ class Family:
         """Makes floats that changed since the last compilation inputs; returns which."""
         if self.numbers is None:
             return []
-        changed = [i for i, (a, b) in enumerate(zip(self.numbers, call.numbers, strict=True)) if a != b and i not in self.dynamic]
+        changed = [
+            i
+            for i, (a, b) in enumerate(zip(self.numbers, call.numbers, strict=True))
+            if a != b and i not in self.dynamic
+        ]
         self.dynamic.update(i for i in changed if i not in self.must_be_constant)
         return changed
 
@@ -211,8 +218,9 @@ def _compile(task: Task, call: Call, family: Family, program: Program | None, ge
         program = family.find(call)
     report = report_of(call.function)
     changes: list[str] = []
+    by_value = False
     if program is None:
-        changes = _what_changed(task, call, family, changed)
+        changes, by_value = _what_changed(task, call, family, changed)
         program = Program(task, call, set(), generator is not None)
         if family.start is None:
             _, family.start = task.inputs(program)
@@ -232,7 +240,7 @@ def _compile(task: Task, call: Call, family: Family, program: Program | None, ge
         family.programs.setdefault(family.constants(call), []).append(program) if not before else None
         family.numbers = list(call.numbers)
         _latest[_group(task, call)] = ([segment.structure for segment in call.segments], list(call.numbers))
-        report.add(seconds, changes)
+        report.add(seconds, changes, by_value)
     return result
 
 
@@ -246,16 +254,17 @@ def _group(task: Task, call: Call) -> Any:
     return task.key[:1], id(report_of(call.function))
 
 
-def _what_changed(task: Task, call: Call, family: Family, numbers: list[int]) -> list[str]:
+def _what_changed(task: Task, call: Call, family: Family, numbers: list[int]) -> tuple[list[str], bool]:
     latest = _latest.get(_group(task, call))
     if latest is None:
-        return []
+        return [], False
     structures = [segment.structure for segment in call.segments]
-    found = differences(latest[0], structures, task.names)
+    found, by_value = differences(latest[0], structures, task.names)
     if not found and numbers:
         paths = _number_paths(structures, task.names)
         found = [f"{paths[i]} changed from {latest[1][i]!r} to {call.numbers[i]!r}" for i in numbers]
-    return found or ["plain data that it reads, or a mode, changed"]
+        by_value = True
+    return found or ["plain data that it reads, or a mode, changed"], by_value
 
 
 def _number_paths(structures: list[Any], names: Sequence[str]) -> list[str]:
@@ -269,7 +278,9 @@ def _number_paths(structures: list[Any], names: Sequence[str]) -> list[str]:
             for i, (marker, what) in enumerate(node.children):
                 if marker is NUMBER:
                     found[s, what] = child_path(node, i, paths.get((s, node.index), ""), names)
-    return [found.get((s, k), "a float") for s, structure in enumerate(structures) for k in range(structure.number_count)]
+    return [
+        found.get((s, k), "a float") for s, structure in enumerate(structures) for k in range(structure.number_count)
+    ]
 
 
 def _recover(task: Task, call: Call, family: Family, program: Program, error: BaseException, generator: Any) -> Any:
@@ -309,7 +320,8 @@ def _eagerly_at_random_line(task: Task, call: Call, report: Report, reason: str)
 
 
 def _definition(f: Any) -> tuple[str, int]:
-    code = getattr(getattr(f, "__func__", f), "__code__", None) or getattr(getattr(type(f), "__call__", None), "__code__", None)
+    function = f if hasattr(f, "__code__") else getattr(f, "__func__", type(f).__dict__.get("__call__"))
+    code = getattr(function, "__code__", None)
     return (code.co_filename, code.co_firstlineno) if code is not None else ("<unknown>", 0)
 
 
@@ -322,7 +334,7 @@ def _guarded(task: Task, call: Call) -> Any:
     try:
         return task.eager(call)
     except Exception as error:
-        raise tidy(error)
+        raise tidy(error) from error.__cause__
 
 
 _NOTE = "For simplicity, JAX has removed its internal frames"
@@ -352,4 +364,3 @@ def _is_of_interest(filename: str) -> bool:
     if filename.startswith(_HERE):
         return not any(part in filename for part in machinery)
     return is_user_file(filename) or not any(name in filename for name in ("/jax/", "/jaxlib/", "contextlib"))
-

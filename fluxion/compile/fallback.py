@@ -1,4 +1,5 @@
-"""Running without compilation: conversions that work on values inside an eager gradient, and notices that say where and why.
+"""Running without compilation: conversions that work on values inside an eager gradient, and notices that say where
+and why.
 
 This is the only file that touches JAX internals: `Tracer` conversions and the test for being inside a trace.
 """
@@ -65,8 +66,12 @@ def eager() -> Iterator[None]:
 
 
 def cannot_trace(error: BaseException) -> bool:
-    """True for the errors of code that needs the value of a traced array."""
-    return isinstance(error, CANNOT_TRACE)
+    """True for the errors of code that needs the value of a traced array, or that takes it for a NumPy array."""
+    if isinstance(error, AttributeError):
+        return isinstance(error.obj, jax.core.Tracer) and hasattr(np.ndarray, error.name)
+    return isinstance(error, CANNOT_TRACE) or (
+        isinstance(error, TypeError) and str(error).startswith("JAX arrays are immutable")
+    )
 
 
 @contextlib.contextmanager
@@ -126,7 +131,9 @@ def notify(reason: str, name: str, where: tuple[str, int]) -> None:
 
 
 class RandomState:
-    """Python's and NumPy's random state, and that of generators a function holds, to see whether a function drew from them."""
+    """Python's and NumPy's random state, and that of generators a function holds, to see whether a function drew
+    from them.
+    """
 
     def __init__(self, generators: list[Any]) -> None:
         self.generators = generators

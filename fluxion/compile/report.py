@@ -24,6 +24,7 @@ class Compilation:
 
     seconds: float
     changes: list[str]
+    by_value: bool = False
 
 
 @dataclass
@@ -57,14 +58,15 @@ class Report:
 
     __repr__ = __str__
 
-    def add(self, seconds: float, changes: list[str]) -> None:
-        """Notes a compilation, and warns once when the same function is compiled again and again."""
-        self.compilations.append(Compilation(seconds, changes))
-        if self.count <= WARN_AFTER or self.warned or not changes:
+    def add(self, seconds: float, changes: list[str], by_value: bool = False) -> None:
+        """Notes a compilation, and warns once when changing values make the same function compile again and again."""
+        self.compilations.append(Compilation(seconds, changes, by_value))
+        if self.warned or not by_value or sum(c.by_value for c in self.compilations) < WARN_AFTER:
             return
         self.warned = True
         warnings.warn(
-            f"{self.name} has been compiled {self.count} times; the last time because {'; '.join(changes)}. Pass what changes "
+            f"{self.name} has been compiled {self.count} times; the last time because {'; '.join(changes)}. "
+            f"Pass what changes "
             "as an array or a float, or keep it constant; fx.explain(f) lists every compilation",
             RecompileWarning,
             stacklevel=6,
@@ -112,9 +114,12 @@ def explain(f: Any) -> Report:
 
 def differences(
     old: Sequence[Structure], new: Sequence[Structure], names: Sequence[str], limit: int = 3
-) -> list[str]:
-    """In words: what differs between two walks of the same call."""
+) -> tuple[list[str], bool]:
+    """In words: what differs between two walks of the same call; and whether it is only values, in the same
+    structure.
+    """
     found: list[str] = []
+    by_value = True
     seen: set[tuple[int, int]] = set()
     pending: list[Any] = [((0, old[0].root), (0, new[0].root), None)]
     while pending and len(found) < limit:
@@ -130,26 +135,29 @@ def differences(
         if a_node is None or b_node is None:
             a_text, b_text = _describe(a_marker, a_what, a_node), _describe(b_marker, b_what, b_node)
             if a_text != b_text:
+                by_value = False
                 found.append(f"{path} changed from {a_text} to {b_text}")
             continue
         if (a_number, a_what) in seen:
             continue
         seen.add((a_number, a_what))
         if a_node.kind is not b_node.kind or len(a_node.children) != len(b_node.children):
-            found.append(f"{path} changed from {_describe(a_marker, a_what, a_node)} to {_describe(b_marker, b_what, b_node)}")
+            a_text, b_text = _describe(a_marker, a_what, a_node), _describe(b_marker, b_what, b_node)
+            by_value = False
+            found.append(f"{path} changed from {a_text} to {b_text}")
             continue
-        if a_node.header != b_node.header and not isinstance(a_node.header, tuple):
-            found.append(f"{path} changed")
-            continue
-        if a_node.header != b_node.header and a_node.header[0] != b_node.header[0]:
-            found.append(f"{path} changed from {_short(a_node.header[0])} to {_short(b_node.header[0])}")
+        if a_node.header != b_node.header:
+            by_value = False
+            parts = [x[0] if isinstance(x, tuple) and x else x for x in (a_node.header, b_node.header)]
+            same = parts[0] == parts[1]
+            found.append(f"{path} changed" if same else f"{path} changed from {_short(parts[0])} to {_short(parts[1])}")
             continue
         children = [
             ((a_number, x), (b_number, y), child_path(b_node, i, path, names))
             for i, (x, y) in enumerate(zip(a_node.children, b_node.children, strict=True))
         ]
         pending += reversed(children)
-    return found
+    return found, by_value and bool(found)
 
 
 def _equal(a: Any, b: Any) -> bool:

@@ -138,12 +138,15 @@ class Context:
 
     def rebuild(self, leaves: Sequence[Any], numbers: Sequence[Any]) -> Rebuilt:
         """The call's values with other arrays and floats."""
-        return Rebuilt(self.structures, _split(leaves, self.leaf_counts), _split(numbers, self.number_counts), self.data)
+        return Rebuilt(
+            self.structures, _split(leaves, self.leaf_counts), _split(numbers, self.number_counts), self.data
+        )
 
     def invoke(self, leaves: Sequence[Any], numbers: Sequence[Any], strict: bool = True) -> tuple[Any, dict[int, Any]]:
         """Calls the function on the given arrays; returns its result and the arrays it wrote, by number.
 
-        `strict` refuses what only a compiled program could not repeat: changed Python state, random numbers of Python or NumPy.
+        `strict` refuses what only a compiled program could not repeat: changed Python state, random numbers of
+        Python or NumPy.
         """
         rebuilt = self.rebuilt = self.rebuild(leaves, numbers)
         *args, f = rebuilt.root[: len(rebuilt.root) - self.has_generator]
@@ -177,7 +180,8 @@ class Context:
         for path, _, new in changes.others:
             if _holds_tracer(new):
                 raise CaptureError(
-                    f"{path} was set to a traced value ({_brief(new)}) while the function ran compiled or in a gradient; only arrays "
+                    f"{path} was set to a traced value ({_brief(new)}) while the function ran compiled or in a "
+                    f"gradient; only arrays "
                     f"that exist before the call, as an attribute, an item or a closure variable, can be replaced. "
                     f"Return the value instead, or make {path} an array of the same shape before the call"
                 )
@@ -192,14 +196,17 @@ class Context:
     def _check_write(self, key: tuple[int, int], old: Any, new: Any) -> None:
         if tuple(old.shape) != tuple(new.shape) or jax.dtypes.canonicalize_dtype(old.dtype) != new.dtype:
             raise CaptureError(
-                f"{self.paths()[key]} changed from {_brief(old)} to {_brief(new)} during the call; an array that a function "
+                f"{self.paths()[key]} changed from {_brief(old)} to {_brief(new)} during the call; an array "
+                f"that a function "
                 f"replaces keeps its shape and dtype"
             )
         outside = _depth.traces == 0 and not isinstance(old, jax.core.Tracer)
         if outside and isinstance(new, jax.core.Tracer):
             raise CaptureError(
-                f"{self.paths()[key]} is written inside a transformation of JAX (jit, vmap, scan, grad), which cannot carry the new "
-                f"value out; use fx.compile or fx.gradient around it, or fx.testmode for statistics of normalisation layers"
+                f"{self.paths()[key]} is written inside a transformation of JAX (jit, vmap, scan, grad), which "
+                f"cannot carry the new "
+                f"value out; use fx.compile or fx.gradient around it, or fx.testmode for statistics of "
+                f"normalisation layers"
             )
 
 
@@ -241,7 +248,12 @@ def commit(context: Context, call: Call) -> None:
     for s, node in list(rebuilt.nodes()):
         mine = call.segments[s].object(node.index)
         theirs = rebuilt.objects[s].get(node.index)
-        if isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) or mine is None or mine is theirs or theirs is None:
+        if (
+            isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind)
+            or mine is None
+            or mine is theirs
+            or theirs is None
+        ):
             continue
         if node.kind.reopen(theirs, node.header) is not None:
             _copy_constants(node, mine, theirs)
@@ -250,7 +262,7 @@ def commit(context: Context, call: Call) -> None:
 
 
 def _copy_constants(node: Any, mine: Any, theirs: Any) -> None:
-    header, now = node.kind.open(theirs)
+    _, now = node.kind.open(theirs)
     for i, (value, before) in enumerate(zip(now, node.kind.open(mine)[1], strict=False)):
         plain = int | float | str | bool | bytes | complex | None
         if isinstance(value, plain) and (type(value) is not type(before) or value != before):

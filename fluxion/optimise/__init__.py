@@ -1,4 +1,6 @@
-"""Optimisers: rules (`rules.py`), their state (`state.py`) and the update of a model (`update.py`). Optimisers.jl over Optax."""
+"""Optimisers: rules (`rules.py`), their state (`state.py`) and the update of a model (`update.py`). Optimisers.jl
+over Optax.
+"""
 
 from fluxion.optimise.rules import (
     Adam,

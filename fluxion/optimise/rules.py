@@ -1,7 +1,9 @@
-"""Update rules: plain objects whose fields are the hyperparameters, each turned into an Optax transformation (Optimisers.jl).
+"""Update rules: plain objects whose fields are the hyperparameters, each turned into an Optax transformation
+(Optimisers.jl).
 
-`direction()` gives the transformation of a gradient into the step that is subtracted from the parameters. Any float may change between
-steps without recompiling; a learning rate may also be a schedule, a function from the step count (from 0) to a float.
+`direction()` gives the transformation of a gradient into the step that is subtracted from the parameters. Any float
+may change between steps without recompiling; a learning rate may also be a schedule, a function from the step count
+(from 0) to a float.
 """
 
 from __future__ import annotations
@@ -70,7 +72,8 @@ class Descent(Rule):
 
 
 class Momentum(Rule):
-    """Gradient descent with momentum: `v = rho * v + g`, `step = learning_rate * v` (Polyak 1964; as `torch.optim.SGD`).
+    """Gradient descent with momentum: `v = rho * v + g`, `step = learning_rate * v` (Polyak 1964; as
+    `torch.optim.SGD`).
 
     >>> import fluxion as fx
     >>> fx.Momentum(0.01, 0.9)
@@ -87,7 +90,8 @@ class Momentum(Rule):
 
 
 class Nesterov(Momentum):
-    """Nesterov's momentum: `v = rho * v + g`, `step = learning_rate * (g + rho * v)` (as `torch.optim.SGD(nesterov=True)`).
+    """Nesterov's momentum: `v = rho * v + g`, `step = learning_rate * (g + rho * v)` (as
+    `torch.optim.SGD(nesterov=True)`).
 
     >>> import fluxion as fx
     >>> fx.Nesterov(0.01).rho
@@ -122,7 +126,8 @@ class RMSProp(Rule):
 
 
 class Adam(Rule):
-    """`m`, `v` are running means of `g` and `g^2`; `step = learning_rate * m_hat / (sqrt(v_hat) + epsilon)` (Kingma and Ba 2015).
+    """`m`, `v` are running means of `g` and `g^2`; `step = learning_rate * m_hat / (sqrt(v_hat) + epsilon)` (Kingma
+    and Ba 2015).
 
     >>> import fluxion as fx
     >>> fx.Adam(3e-4)
@@ -139,7 +144,8 @@ class Adam(Rule):
 
 
 class AdamW(Rule):
-    """Adam with decoupled weight decay: `step = learning_rate * (adam + decay * w)` (Loshchilov and Hutter 2019; as PyTorch).
+    """Adam with decoupled weight decay: `step = learning_rate * (adam + decay * w)` (Loshchilov and Hutter 2019; as
+    PyTorch).
 
     >>> import fluxion as fx
     >>> fx.AdamW(3e-4).decay
@@ -213,7 +219,8 @@ class ClipNorm(Rule):
 class OptimiserChain(Rule):
     """Several rules one after the other, each working on what the one before gives. Flux: `OptimiserChain`.
 
-    Optax transformations of the gradient (clipping, say) may stand before the last rule, which is one of Fluxion's. `TypeError` else.
+    Optax transformations of the gradient (clipping, say) may stand before the last rule, which is one of Fluxion's.
+    `TypeError` else.
 
     >>> import fluxion as fx
     >>> fx.OptimiserChain(fx.ClipGrad(1.0), fx.Adam(1e-3)).rules[0]
@@ -225,7 +232,9 @@ class OptimiserChain(Rule):
             if not isinstance(rule, Rule) and not is_optax(rule):
                 raise TypeError(f"OptimiserChain takes rules such as Adam(1e-3), got {rule!r}")
         if rules and not isinstance(rules[-1], Rule):
-            raise TypeError("the last part of an OptimiserChain is a rule of Fluxion's; use optax.chain for Optax alone")
+            raise TypeError(
+                "the last part of an OptimiserChain is a rule of Fluxion's; use optax.chain for Optax alone"
+            )
         self.rules = rules
 
     def direction(self) -> optax.GradientTransformation:

@@ -15,7 +15,9 @@ import optax
 from fluxion.optimise.packing import Packing
 from fluxion.optimise.rules import OptimiserChain, Rule, is_optax
 from fluxion.tree.functions import trainables
+from fluxion.tree.plan import check_writable
 from fluxion.tree.rebuild import Rebuilt
+from fluxion.tree.select import Trainable
 from fluxion.tree.walk import Walk
 
 Shape = tuple[tuple[int, ...], Any]
@@ -27,7 +29,9 @@ class Signature:
     __slots__ = ("_hash", "shapes")
 
     def __init__(self, params: Mapping[str, Any]) -> None:
-        self.shapes = {path: (tuple(array.shape), jax.dtypes.canonicalize_dtype(array.dtype)) for path, array in params.items()}
+        self.shapes = {
+            path: (tuple(array.shape), jax.dtypes.canonicalize_dtype(array.dtype)) for path, array in params.items()
+        }
         self._hash = hash(tuple(self.shapes))
 
     def __hash__(self) -> int:
@@ -41,12 +45,17 @@ class Signature:
         now = Signature(params).shapes
         gone = [path for path in self.shapes if path not in now and path not in frozen]
         new = [path for path in now if path not in self.shapes]
-        other = [f"{path} {_text(self.shapes[path])} is now {_text(now[path])}" for path in now if path in self.shapes and now[path] != self.shapes[path]]
+        other = [
+            f"{path} {_text(self.shapes[path])} is now {_text(now[path])}"
+            for path in now
+            if path in self.shapes and now[path] != self.shapes[path]
+        ]
         if not (gone or new or other):
             return
         parts = [f"missing: {', '.join(gone)}"] * bool(gone) + [f"new: {', '.join(new)}"] * bool(new) + other
         raise ValueError(
-            f"the model is not the one that setup saw ({'; '.join(parts)}); call fx.setup(rule, model) again after changing a model"
+            f"the model is not the one that setup saw ({'; '.join(parts)}); call fx.setup(rule, model) again "
+            f"after changing a model"
         )
 
 
@@ -105,7 +114,7 @@ class OptState:
             for path in frozen:  # their place in the state is kept, and not changed
                 shape, dtype = self.signature.shapes[path]
                 everything[path] = jnp.zeros(shape, dtype)
-            full = {path: gradients.get(path, None) for path in everything}
+            full = {path: gradients.get(path) for path in everything}
             full = {path: jnp.zeros_like(everything[path]) if g is None else g for path, g in full.items()}
             updates, new_state = self.transformation(current).update(full, state, everything)
             skipped = {path for path in everything if path not in gradients or path in frozen}
@@ -122,7 +131,9 @@ class OptState:
 
 
 def _holds_optax(rule: Any) -> bool:
-    return isinstance(rule, OptimiserChain) and any(not isinstance(part, Rule) or _holds_optax(part) for part in rule.rules)
+    return isinstance(rule, OptimiserChain) and any(
+        not isinstance(part, Rule) or _holds_optax(part) for part in rule.rules
+    )
 
 
 def _keep(old: Any, new: Any, paths: set[str]) -> Any:
@@ -157,8 +168,9 @@ def copy_if_shared(arrays: list[Any], owners: list[int] | None = None) -> list[A
 def setup(rule: Any, model: Any) -> OptState:
     """The optimiser state for a model: one entry per trainable array, a tied array once. Flux: `setup`.
 
-    `rule` is one of Fluxion's (`Adam(1e-3)`), a chain of them, or any `optax.GradientTransformation`, which sees a dict from paths to
-    arrays. `TypeError` for anything else; `ValueError` if the model has nothing to train.
+    `rule` is one of Fluxion's (`Adam(1e-3)`), a chain of them, or any `optax.GradientTransformation`, which sees a
+    dict from paths to arrays. `TypeError` for anything else, and for a model that cannot be changed in place, such
+    as a bare tuple; `ValueError` if the model has nothing to train.
 
     >>> import fluxion as fx
     >>> model = fx.Dense(3, 2)
@@ -170,10 +182,16 @@ def setup(rule: Any, model: Any) -> OptState:
     if not isinstance(rule, Rule) and not is_optax(rule):
         swapped = isinstance(model, Rule) or is_optax(model)
         hint = "; the rule comes first: setup(rule, model)" if swapped else ""
-        raise TypeError(f"setup takes a rule such as Adam(1e-3) or an Optax transformation, got {type(rule).__name__}{hint}")
+        raise TypeError(
+            f"setup takes a rule such as Adam(1e-3) or an Optax transformation, got {type(rule).__name__}{hint}"
+        )
     params = trainables(model)
     if not params:
-        raise ValueError("setup found nothing to train in this model: no floating-point arrays, or all of them are frozen")
+        raise ValueError(
+            "setup found nothing to train in this model: no floating-point arrays, or all of them are frozen"
+        )
+    segment = Walk().run(model)
+    check_writable(segment, [k for _, k in Trainable([segment.structure], 0, segment.structure.root).leaves])
     return OptState(rule, params)
 
 
@@ -212,6 +230,8 @@ def _rules(rule: Any) -> list[Any]:
 
 def _check_state(opt_state: Any, name: str) -> None:
     if isinstance(opt_state, Rule) or is_optax(opt_state):
-        raise TypeError(f"{name} takes an optimiser state, got the rule {opt_state!r}; make one with fx.setup(rule, model)")
+        raise TypeError(
+            f"{name} takes an optimiser state, got the rule {opt_state!r}; make one with fx.setup(rule, model)"
+        )
     if not isinstance(opt_state, OptState):
         raise TypeError(f"{name} takes an optimiser state from fx.setup(rule, model), got {type(opt_state).__name__}")

@@ -53,8 +53,13 @@ class Layout:
         node = self.context.structures[number].nodes.get(what)
         if node is not None:
             for i, inner in data_children(node):
-                if inner[0] in (REFERENCE, SEGMENT) or resolve(self.context.structures, number, inner)[1][0] is REFERENCE:
-                    self._collect(number, inner, matching_part(part, node, i, path), path + node.kind.path(node.header, i), found)
+                if (
+                    inner[0] in (REFERENCE, SEGMENT)
+                    or resolve(self.context.structures, number, inner)[1][0] is REFERENCE
+                ):
+                    self._collect(
+                        number, inner, matching_part(part, node, i, path), path + node.kind.path(node.header, i), found
+                    )
 
 
 _layouts: dict[Structure, Layout] = {}
@@ -75,8 +80,8 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
 
     `gradient` is one entry of what `fx.gradient` returns. Where it is None, neither the array nor its state changes.
 
-    `ValueError` for a gradient of another model, and for a model that was changed after `setup`; `TypeError` for a whole
-    tuple of gradients. Nothing is changed then.
+    `ValueError` for a gradient of another model, and for a model that was changed after `setup`; `TypeError` for a
+    whole tuple of gradients. Nothing is changed then.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> model = fx.Dense(2, 1, init=fx.ones)
@@ -88,7 +93,10 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     """
     _check_state(opt_state, "update")
     if isinstance(gradient, tuple) and len(gradient) == 1 and not (isinstance(model, tuple) and len(model) == 1):
-        raise TypeError("update takes the gradient of the model, got the tuple that fx.gradient returns; unpack it: (g,) = fx.gradient(...)")
+        raise TypeError(
+            "update takes the gradient of the model, got the tuple that fx.gradient returns; unpack it: (g,) = "
+            "fx.gradient(...)"
+        )
     call = Call(None, (model,), True)
     layout = layout_of(call)
     try:
@@ -99,7 +107,9 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     params = [leaves[number] for number in layout.numbers]
     del leaves
     if is_eager() or call.traced or not outside_traces():
-        new, new_state = _step(opt_state, layout.paths)(params, gradients, opt_state.leaves, opt_state.hyperparameters()[1])
+        new, new_state = _step(opt_state, layout.paths)(
+            params, gradients, opt_state.leaves, opt_state.hyperparameters()[1]
+        )
         refuse_tracers([*params, *opt_state.leaves], [*new, *new_state])
         _land(call, layout, opt_state, (new, new_state))
         return
@@ -130,7 +140,8 @@ def refuse_tracers(old: Sequence[Any], new: Sequence[Any]) -> None:
     for a, b in zip(old, new, strict=True):
         if isinstance(b, jax.core.Tracer) and not isinstance(a, jax.core.Tracer):
             raise TypeError(
-                "an update inside jax.jit, vmap, scan or grad would store traced values in the model; put fx.compile around the "
+                "an update inside jax.jit, vmap, scan or grad would store traced values in the model; put "
+                "fx.compile around the "
                 "loop instead, or take fx.gradient and return the new arrays"
             )
 

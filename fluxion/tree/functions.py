@@ -108,7 +108,8 @@ def objects(x: Any) -> Iterator[Any]:
 
 def _reachable(segment: Segment) -> list[int]:
     marker, what = segment.structure.root
-    pending, seen = ([what] if marker is REFERENCE else []), {}
+    pending: list[int] = [what] if marker is REFERENCE else []
+    seen: dict[int, None] = {}
     while pending:
         index = pending.pop()
         if index in seen:

@@ -9,7 +9,6 @@ the object cannot change. `path(header, i)` is how the child is written in sourc
 from __future__ import annotations
 
 import collections
-import copy
 import functools
 import types
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.tree.user import CodeInfo, code_info, is_published, is_user_class, is_user_module
+from fluxion.tree.user import CodeInfo, code_info, is_user_class
 
 Header = Any
 Place = tuple[Callable[[Any, Any], Any], Any]
@@ -62,6 +61,10 @@ class Snapshot(Identity):
             self.value, self.content = value, (value.dtype, value.shape, items)
         elif isinstance(value, set | frozenset):
             self.value, self.content = value, frozenset(value)
+        elif isinstance(value, dict | list | tuple):
+            items = tuple(value.items()) if isinstance(value, dict) else tuple(value)
+            values = value.values() if isinstance(value, dict) else value
+            self.value, self.content = value, (items, tuple(map(type, values)))
         else:
             self.value, self.content = value, bytes(value)
 
@@ -122,7 +125,7 @@ def blank(cls: type) -> Any:
     raise TypeError(cls)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def slot_names(cls: type) -> tuple[str, ...]:
     """Names that `__slots__` of a class and its bases declare, mangled as Python stores them."""
     names = []
@@ -141,7 +144,7 @@ class ListKind(Kind):
         return (type(x), len(x), getattr(x, "maxlen", None)), list(x)
 
     def shell(self, header: Header) -> Any:
-        return collections.deque([], header[2]) if header[0] is collections.deque else header[0]()
+        return collections.deque(maxlen=header[2]) if header[0] is collections.deque else header[0]()
 
     def fill(self, shell: Any, header: Header, children: list[Any]) -> Any:
         shell.extend(children)
@@ -392,8 +395,10 @@ class ModuleKind(Kind):
     def open(self, x: Any) -> tuple[Header, Any]:
         raise NotImplementedError  # needs the function: see Walk.visit
 
-    def open_for(self, x: Any, info: CodeInfo) -> tuple[Header, Any]:
-        names = tuple(sorted(info.attributes & x.__dict__.keys()))
+    def open_for(self, x: Any, info: CodeInfo | None) -> tuple[Header, Any]:
+        """`info` is the code that reads the module; None where that is not known, which counts everything."""
+        found = info.attributes & x.__dict__.keys() if info is not None else x.__dict__.keys()
+        names = tuple(sorted(name for name in found if not name.startswith("__")))
         return (Identity(x), names), [x.__dict__[name] for name in names]
 
     def reopen(self, x: Any, header: Header) -> list[Any] | None:

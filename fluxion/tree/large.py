@@ -5,9 +5,13 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import numpy as np
+
 _ALL = object()
 _LENGTH = object()
 _MISSING = object()
+_PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None), tuple, range, np.dtype, type(...), type(_MISSING)))
+misjudged: set[int] = set()  # containers taken for plain data that turned out to hold something else
 
 
 class Reads:
@@ -51,13 +55,27 @@ def _inner(a: tuple[Any, ...], b: tuple[Any, ...]) -> tuple[list[Any], list[Any]
 
 
 def _note_all(x: Any) -> None:
-    x.reads.answers[_ALL] = _ask(x.content, _ALL)
+    _record(x, _ALL)
+
+
+def _record(x: Any, question: Any) -> None:
+    answer = x.reads.answers[question] = _ask(x.content, question)
+    values = x.content.values() if question is _ALL and isinstance(x.content, dict) else answer if question is _ALL else (answer,)
+    if not set(map(type, values)) <= _PLAIN and not all(isinstance(value, np.dtype) for value in values):
+        misjudged.add(id(x.content))
+        x.reads.mutated = True
+
+
+def plain_copy(x: Any) -> Any:
+    """What a watched copy holds, as the plain container that it stands for."""
+    _note_all(x)
+    return x.base(x)
 
 
 def _note(question: Any) -> Any:
     def decorate(name: str) -> Any:
         def method(self: Any, *args: Any, **kwargs: Any) -> Any:
-            self.reads.answers[question] = _ask(self.content, question)
+            _record(self, question)
             for other in args:
                 if type(other) in _BASES:  # read past its own methods
                     _note_all(other)
@@ -86,13 +104,13 @@ def _mutator(name: str) -> Any:
 
 def _getitem(self: Any, key: Any) -> Any:
     question = _ALL if isinstance(key, slice) else ("get", key if self.base is dict else operator.index(key))
-    self.reads.answers[question] = _ask(self.content, question)
+    _record(self, question)
     return self.base.__getitem__(self, key)
 
 
 def _contains(self: Any, key: Any) -> bool:
     try:
-        self.reads.answers["in", key] = _ask(self.content, ("in", key))
+        _record(self, ("in", key))
     except TypeError:  # a key that cannot be hashed
         _note_all(self)
     return self.base.__contains__(self, key)
@@ -131,6 +149,7 @@ def _watched_class(base: type) -> type:
 
 _CLASSES = {base: _watched_class(base) for base in (list, dict, set, tuple, frozenset)}
 _BASES = frozenset(_CLASSES.values())
+WATCHED_COPIES = {watched: base for base, watched in _CLASSES.items()}
 
 
 def watched_copy(x: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fluxion.tree import kinds
 from fluxion.tree.kinds import ABSENT
-from fluxion.tree.walk import OUTSIDE, REFERENCE, Node, Segment, Structure, Walk, is_plain_data
+from fluxion.tree.walk import REFERENCE, Node, Segment, Structure, Walk, is_plain_data
 
 SMALL = 6
 Record = tuple[list[Any], int]
@@ -255,6 +255,13 @@ def write(segment: Segment, values: dict[int, Any]) -> None:
     _Writer(segment).run(values)
 
 
+def check_writable(segment: Segment, leaves: list[int]) -> None:
+    """`TypeError` if one of the leaves stands where nothing can be changed, as in a bare tuple."""
+    writer = _Writer(segment)
+    for k in leaves:
+        writer.places(segment.structure.leaf_indices[k], None)
+
+
 class _Writer:
     def __init__(self, segment: Segment) -> None:
         self.structure: Structure = segment.structure
@@ -264,8 +271,6 @@ class _Writer:
             for i, (marker, what) in enumerate(node.children):
                 if marker is REFERENCE:
                     self.holders.setdefault(what, []).append((node, i))
-                elif marker is OUTSIDE:
-                    continue
 
     def run(self, values: dict[int, Any]) -> None:
         places = [
@@ -280,7 +285,7 @@ class _Writer:
         """Where the value of `index` has to be written; an immutable holder is built anew and written to its own holders."""
         found: list[tuple[Any, Any, Any]] = []
         holders = self.holders.get(index, [])
-        if not holders:
+        if not holders or any(self.objects[node.index] is None for node, _ in holders):
             raise TypeError(
                 "an array or a tuple at the top level cannot be changed in place; put it in a list, a dict or an object"
             )

@@ -14,13 +14,13 @@ _PACKAGE = str(pathlib.Path(__file__).resolve().parent.parent) + os.sep
 _LIBRARY = (*{sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}, _PACKAGE, "<frozen")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def is_user_file(filename: str) -> bool:
     """True for code that is neither the standard library's nor an installed package's nor Fluxion's."""
     return not filename.startswith(_LIBRARY)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _is_user_module(name: str) -> bool:
     if name in sys.builtin_module_names:
         return False
@@ -39,25 +39,33 @@ def is_user_module(module: object) -> bool:
 
 
 class CodeInfo:
-    """What a code object reads: `globals` it loads, `attributes` it names; equal code shares one CodeInfo."""
+    """What a code object reads: `globals` it loads, `attributes` it names; equal code shares one CodeInfo.
 
-    __slots__ = ("attributes", "code", "globals", "is_user")
+    `handed_on` are the globals of which it does not only read attributes: what happens to these is not known.
+    """
+
+    __slots__ = ("attributes", "code", "globals", "handed_on", "is_user")
 
     def __init__(self, code: CodeType) -> None:
         self.code = code
         self.is_user = is_user_file(code.co_filename)
         names: dict[str, None] = {}
         attributes: set[str] = set()
+        handed_on: set[str] = set()
         pending = [code]
         while pending:
             current = pending.pop()
             attributes.update(current.co_names)
-            for instruction in dis.get_instructions(current):
+            instructions = list(dis.get_instructions(current))
+            for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
                 if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
                     names[str(instruction.argval)] = None
+                    if following is None or following.opname not in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
+                        handed_on.add(str(instruction.argval))
             pending.extend(constant for constant in current.co_consts if isinstance(constant, CodeType))
         self.globals = tuple(names)
         self.attributes = frozenset(attributes)
+        self.handed_on = frozenset(handed_on)
 
     def __repr__(self) -> str:
         return f"{self.code.co_qualname} (line {self.code.co_firstlineno})"

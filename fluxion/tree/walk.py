@@ -19,8 +19,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from fluxion.tree import kinds
+from fluxion.tree import kinds, large
 from fluxion.tree.kinds import Identity, Kind, Snapshot
+from fluxion.tree.large import WATCHED_COPIES, plain_copy
 from fluxion.tree.user import code_info, is_published, is_user_class, is_user_module
 
 
@@ -229,6 +230,8 @@ class Segment:
 
     __slots__ = ("data", "depends_on_watch", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
 
+    structure: Structure
+
     def __init__(self) -> None:
         self.objects: list[Any] = []
         self.positions: dict[int, int] = {}
@@ -262,16 +265,19 @@ class Walk:
     """Walks one value. `outer` are segments walked before, whose objects are referred to rather than walked again.
 
     `nested(x)`, where given, is asked for the segment of each outermost object, which may come from a cache.
-    `watch` lets containers of plain data be guarded by what is read of them instead of by all their entries.
+    `watch` lets containers of plain data be guarded by what is read of them instead of by all their entries: True all lists and
+    large containers, False large ones only, None (where nothing is called) none.
     """
 
-    def __init__(self, outer: list[Any] | None = None, nested: Any = None, watch: bool = False) -> None:
+    def __init__(self, outer: list[Any] | None = None, nested: Any = None, watch: bool | None = None) -> None:
         self.segment = Segment()
         self.tokens: list[Any] = []
         self.outer = outer if outer is not None else []
         self.nested = nested
         self.watch = watch
         self.info: Any = None
+        self.scope: dict[str, Any] | None = None
+        self.open_modules: set[types.ModuleType] = set()
         self.inside_class = False
 
     def run(self, x: Any) -> Segment:
@@ -283,6 +289,8 @@ class Walk:
     def visit(self, x: Any) -> None:
         cls = type(x)
         tokens = self.tokens
+        if cls in WATCHED_COPIES:
+            x, cls = plain_copy(x), WATCHED_COPIES[cls]
         kind = _CONTAINERS.get(cls) or classify(x)
         if kind is ATOM:
             tokens.append(cls)
@@ -357,10 +365,10 @@ class Walk:
         tokens.append(header)
         tokens.append(len(children))
         if kind is kinds.FUNCTION:
-            before, self.info = self.info, header[0]
+            before, self.info, self.scope = (self.info, self.scope), header[0], x.__globals__
             for child in children:
                 self.visit(child)
-            self.info = before
+            self.info, self.scope = before
         elif kind is kinds.CLASS:  # classes are not built anew for a few strings
             was_inside, self.inside_class = self.inside_class, True
             for child in children:
@@ -372,10 +380,13 @@ class Walk:
 
     def _visit_module(self, x: Any) -> None:
         tokens = self.tokens
-        if self.info is None or not is_user_module(x):
+        if not is_user_module(x) or x in self.open_modules:
             tokens += (STATIC, Identity(x))
             return
-        header, children = kinds.MODULE.open_for(x, self.info)
+        known = self.scope is not None and not any(self.scope.get(name) is x for name in self.info.handed_on)
+        header, children = kinds.MODULE.open_for(x, self.info if known else None)
+        if not known:
+            self.open_modules.add(x)
         self.segment.objects.append(x)
         tokens += (kinds.MODULE, header, len(children))
         for child in children:
@@ -396,10 +407,13 @@ class Walk:
         if cls is not list or self.inside_class or not is_plain_data(x):
             return False
         self.segment.depends_on_watch = True
-        return self.watch
+        return bool(self.watch)
 
     def _visit_data(self, x: Any, cls: type) -> None:
         segment = self.segment
+        if self.watch is None:
+            self.tokens += (STATIC, Snapshot(x))
+            return
         segment.positions[id(x)] = len(segment.objects)
         segment.objects.append(x)
         segment.data.append(x)
@@ -415,6 +429,9 @@ def is_plain_data(x: Any) -> bool:
     if len(x) < LARGE:
         return _holds_plain_data(x)
     known = _verdicts.get(id(x))
+    if id(x) in large.misjudged:
+        large.misjudged.discard(id(x))
+        known = None
     if known is None or known[0] is not x or known[1] != len(x):
         if len(_verdicts) >= 64:
             _verdicts.pop(next(iter(_verdicts)))
