@@ -69,11 +69,18 @@ from fluxion.losses import (
 )
 from fluxion.onehot import OneHotArray, onecold, onehot, onehotbatch
 from fluxion.ops import (
+    adaptive_mean_pool,
+    conv,
     flatten,
     gelu,
+    global_max_pool,
+    global_mean_pool,
     identity,
     leakyrelu,
     logsoftmax,
+    max_pool,
+    mean_pool,
+    normalise,
     relu,
     sigmoid,
     softmax,
