@@ -1,6 +1,6 @@
 """What a call costs by the number of nodes (objects and arrays) that it reaches; the computation is trivial.
 
-A block is one object with one array of one number; the function reads the first only, so that time is spent on finding inputs.
+A block is one object with one array of one number; the function reads the first only, so the time goes to finding inputs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Blocks:
 
 
 def contenders(count: int) -> list[Contender]:
-    """A model that stays, one built anew by `fmap` (which itself is timed apart), and one with a large dict of words."""
+    """A model that stays, one built anew by `fmap` (also timed alone), and one with a large dict of words."""
     x = jnp.ones(())
     same, wordy = Blocks(count), Blocks(count)
     wordy.vocabulary = {f"word{i}": i for i in range(WORDS)}
@@ -76,5 +76,5 @@ def run() -> Table:
     header = ["us per call", *(f"{n:,} nodes" for n in nodes), "us per node"]
     per_node = (np.array(medians[-1]) - medians[1]) / (nodes[-1] - nodes[1])
     rows = [[name, *(f"{m[i]:.4g}" for m in medians), f"{per_node[i]:.3f}"] for i, name in enumerate(names)]
-    note = "'rebuilt' includes 'fmap alone'. A node is an object, a list, a dict or an array; here half of them are arrays."
+    note = "A node is an object, a list, a dict or an array; here half are arrays. 'rebuilt' includes 'fmap alone'."
     return Table("Cost of a call by the number of nodes", header, rows, notes=[note])

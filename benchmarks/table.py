@@ -10,7 +10,10 @@ from benchmarks.timing import Contender
 
 @dataclass
 class Target:
-    """A number with a bound: `limit` is the most it may be, or with `at_least` the least. Medians and best rounds must both keep to it."""
+    """A number with a bound: `limit` is the most it may be, or with `at_least` the least.
+
+    `value` is from medians, `best` from the best rounds; both must keep to the bound.
+    """
 
     what: str
     value: float

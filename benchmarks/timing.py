@@ -1,6 +1,6 @@
-"""Times contenders side by side: in every round each one takes its turn, so that a busy moment of the machine hits all alike.
+"""Times contenders side by side: in every round each one takes its turn, so a busy moment of the machine hits all alike.
 
-Before its turn a contender rests (the thread pools of the others stop spinning) and runs once untimed (caches are its own).
+Before its turn a contender rests (the thread pools of the others stop spinning) and runs once untimed (it fills the caches).
 Garbage collection stays on, as it does for a user; what the set-up left behind is frozen first.
 """
 
@@ -51,7 +51,7 @@ class Contender:
 
 
 def race(contenders: Sequence[Contender], rounds: int, seconds: float = 60.0, calls: int = 1, warm: int = 3) -> None:
-    """Fills in the times of all contenders: `rounds` turns of `calls` timed runs, fewer if `seconds` are over (but ten)."""
+    """Fills in the times of all contenders: `rounds` turns of `calls` runs, fewer (but ten) when `seconds` are over."""
     for contender in contenders:
         for _ in range(warm):
             contender.run()

@@ -585,3 +585,10 @@ def test_modes_refuse(function):
         function(fx.Dropout(0.5), "foo")
     with pytest.raises(TypeError, match=f'{function.__name__} takes True, False, None or "auto" .*, got 1'):
         function(fx.Dropout(0.5), 1)
+
+
+def test_batch_norm_keeps_float32_in_a_half_model():
+    model = fx.f16(fx.Chain(fx.Dense(2, 3), fx.BatchNorm(3)))
+    assert model[0].weight.dtype == jnp.float16
+    assert {getattr(model[1], name).dtype for name in ("scale", "bias", "mean", "var")} == {jnp.dtype("float32")}
+    assert model(jnp.ones((4, 2), jnp.float16)).dtype == jnp.float16

@@ -301,7 +301,10 @@ def _recover(task: Task, call: Call, family: Family, program: Program, error: Ba
         where = user_line(error.__traceback__)
         family.eager = f"line {where[1]} needs the value of an array ({type(error).__name__})"
         report.eager = family.eager
-        notify("it needs the value of an array", report.name, where)
+        reason = "it needs the value of an array"
+        if call.direct or any(segment.numbers for segment in call.segments):
+            reason += " or of a float that is an input (name the parameters of a class in __trainable__)"
+        notify(reason, report.name, where)
         return _eagerly(task, call)
     raise tidy(error)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import types
 import warnings
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from fluxion.errors import RecompileWarning
 from fluxion.tree.kinds import ABSENT
 from fluxion.tree.rebuild import child_path
 from fluxion.tree.select import resolve
-from fluxion.tree.user import code_info
+from fluxion.tree.user import code_info, is_user_file
 from fluxion.tree.walk import DATA, NUMBER, REFERENCE, STATIC, Structure
 
 WARN_AFTER = 5
@@ -69,8 +70,16 @@ class Report:
             f"Pass what changes "
             "as an array or a float, or keep it constant; fx.explain(f) lists every compilation",
             RecompileWarning,
-            stacklevel=6,
+            stacklevel=_user_level(),
         )
+
+
+def _user_level() -> int:
+    """How many frames above `Report.add` the user's own code is."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and not is_user_file(frame.f_code.co_filename):
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 _reports: dict[Any, Report] = {}

@@ -48,6 +48,7 @@ class BatchNorm(Layer):
     """
 
     __trainable__ = ("scale", "bias")
+    __float32__ = ("scale", "bias", "mean", "var")
 
     def __init__(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from typing import Any
 
+import jax
 import numpy as np
 
 _ALL = object()
@@ -148,6 +149,20 @@ def _watched_class(base: type) -> type:
 
 
 _CLASSES = {base: _watched_class(base) for base in (list, dict, set, tuple, frozenset)}
+
+def _as_tree(x: Any) -> tuple[Any, Any]:
+    _note_all(x)
+    keys = tuple(sorted(x.content)) if x.base is dict else None
+    return [x.content[key] for key in keys] if keys is not None else list(x.content), (x.base, keys)
+
+
+def _from_tree(header: Any, values: Any) -> Any:
+    base, keys = header
+    return base(values) if keys is None else dict(zip(keys, values, strict=True))
+
+
+for _base in (list, tuple, dict):  # JAX takes them for the containers that they copy
+    jax.tree_util.register_pytree_node(_CLASSES[_base], _as_tree, _from_tree)
 _BASES = frozenset(_CLASSES.values())
 WATCHED_COPIES = {watched: base for base, watched in _CLASSES.items()}
 

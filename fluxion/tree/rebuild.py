@@ -14,6 +14,10 @@ Key = tuple[int, int]
 Child = tuple[Marker, Any]
 
 
+class _Blank:
+    """Stands in for the bases of a class while it is made."""
+
+
 _SHELLED = (kinds.CellKind, kinds.FunctionKind, kinds.ListKind, kinds.DictKind, kinds.ObjectKind, kinds.SubclassKind)
 
 
@@ -141,7 +145,13 @@ class Rebuilt:
         namespace = {name: value for name, value in original.__dict__.items() if name not in skipped}
         namespace.update(zip(names, children[base_count:], strict=True))
         namespace["__class__"] = property(lambda self: original)
-        return type.__new__(type(original), original.__name__, tuple(children[:base_count]), namespace)
+        bases = tuple(children[:base_count])
+        try:
+            made = type.__new__(type(original), original.__name__, (_Blank,), namespace)
+            made.__bases__ = bases  # so that no `__init_subclass__` of the user's runs again
+        except TypeError:  # slots, or bases of another layout
+            made = type.__new__(type(original), original.__name__, bases, namespace)
+        return made
 
     def _make_module(self, number: int, node: Node) -> types.ModuleType:
         original = node.header[0].value

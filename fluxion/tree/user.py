@@ -41,7 +41,7 @@ def is_user_module(module: object) -> bool:
 class CodeInfo:
     """What a code object reads: `globals` it loads, `attributes` it names; equal code shares one CodeInfo.
 
-    `handed_on` are the globals of which it does not only read attributes: what happens to these is not known.
+    `handed_on` are the globals and closure variables of which it does not only read attributes: what happens to these is not known.
     """
 
     __slots__ = ("attributes", "code", "globals", "handed_on", "is_user")
@@ -60,8 +60,10 @@ class CodeInfo:
             for instruction, following in zip(instructions, [*instructions[1:], None], strict=True):
                 if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME", "STORE_GLOBAL"):
                     names[str(instruction.argval)] = None
-                    if following is None or following.opname not in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
-                        handed_on.add(str(instruction.argval))
+                elif instruction.opname not in ("LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
+                    continue
+                if following is None or following.opname not in ("LOAD_ATTR", "LOAD_METHOD", "STORE_ATTR"):
+                    handed_on.add(str(instruction.argval))
             pending.extend(constant for constant in current.co_consts if isinstance(constant, CodeType))
         self.globals = tuple(names)
         self.attributes = frozenset(attributes)

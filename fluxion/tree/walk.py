@@ -276,7 +276,7 @@ class Walk:
         self.nested = nested
         self.watch = watch
         self.info: Any = None
-        self.scope: dict[str, Any] | None = None
+        self.reader: types.FunctionType | None = None
         self.open_modules: set[types.ModuleType] = set()
         self.inside_class = False
 
@@ -365,10 +365,10 @@ class Walk:
         tokens.append(header)
         tokens.append(len(children))
         if kind is kinds.FUNCTION:
-            before, self.info, self.scope = (self.info, self.scope), header[0], x.__globals__
+            before, self.info, self.reader = (self.info, self.reader), header[0], x
             for child in children:
                 self.visit(child)
-            self.info, self.scope = before
+            self.info, self.reader = before
         elif kind is kinds.CLASS:  # classes are not built anew for a few strings
             was_inside, self.inside_class = self.inside_class, True
             for child in children:
@@ -383,7 +383,7 @@ class Walk:
         if not is_user_module(x) or x in self.open_modules:
             tokens += (STATIC, Identity(x))
             return
-        known = self.scope is not None and not any(self.scope.get(name) is x for name in self.info.handed_on)
+        known = self.reader is not None and not _hands_on(self.reader, self.info, x)
         header, children = kinds.MODULE.open_for(x, self.info if known else None)
         if not known:
             self.open_modules.add(x)
@@ -449,6 +449,20 @@ def _holds_plain_data(x: Any) -> bool:
 
 def _is_numeric(x: Any) -> bool:
     return isinstance(x, jax.Array) or x.dtype.kind in "biufc" or (x.dtype.kind == "V" and x.dtype.names is None)
+
+
+def _hands_on(function: types.FunctionType, info: Any, module: types.ModuleType) -> bool:
+    """True if a function does more with a module than to read its attributes."""
+    held = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
+    scope = function.__globals__
+    return any(scope.get(n) is module or (n in held and _content(held[n]) is module) for n in info.handed_on)
+
+
+def _content(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _is_plain_function(x: Any) -> bool:
