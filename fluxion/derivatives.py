@@ -62,7 +62,7 @@ def pullback(f: Callable[..., Any], *args: Any) -> tuple[Any, Callable[[Any], tu
     """
     function = _Function(f, args, "pullback")
     out, vjp, (kept, writes) = jax.vjp(lambda inputs: _differentiable(*function(inputs)), function.inputs, has_aux=True)
-    function.call.write(writes)
+    function.call.write(writes, function.context)
 
     def back(cotangent: Any) -> tuple[Any, ...]:
         matched = jax.tree.map(lambda c, y: jnp.asarray(c, y.dtype), cotangent, out)
@@ -240,7 +240,7 @@ def checkpointed(f: Callable[..., Any], *args: Any) -> Any:
         return pack(out), writes
 
     out, writes = jax.checkpoint(inner)(call.leaves(), call.numbers)
-    call.write(writes)
+    call.write(writes, context)
     return unpack(out)
 
 

@@ -163,7 +163,7 @@ class Differentiate(Task):
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
         out, writes, leaf_gradients, number_gradients = outputs
         if writes:
-            call.write(writes)
+            call.write(writes, program)
         return unpack(out), self.plan(program).arrange(leaf_gradients, number_gradients)
 
     def eager(self, call: Call) -> Any:

@@ -77,14 +77,16 @@ class Step(Task):
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
         new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, floats)
         weights = [new[names[i]] if i in names else leaves[i] for i in plan.order]
-        writes = {i: jnp.where(healthy, value, leaves[i]) for i, value in writes.items() if i not in names}
+        writes = {
+            i: jnp.where(healthy, value, leaves[context.written_leaf(i)]) for i, value in writes.items() if i not in names
+        }
         return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
         out, writes, weights, new_state, healthy, gradients = outputs
         values = dict(zip(self.plan(program).order, weights, strict=True))
-        call.write({**values, **writes} if writes else values)
-        self.opt_state.leaves = new_state
+        call.write({**values, **writes} if writes else values, program)
+        self.opt_state.leaves[:] = new_state
         arranged = self.plan(program).arrange(gradients, {})[0] if gradients is not None else None
         return unpack(out), healthy, arranged
 

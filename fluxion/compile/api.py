@@ -32,7 +32,7 @@ class Apply(Task):
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
         out, writes = outputs
         if writes:
-            call.write(writes)
+            call.write(writes, program)
         return unpack(out)
 
     def eager(self, call: Call) -> Any:

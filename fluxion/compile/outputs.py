@@ -26,10 +26,17 @@ jax.tree_util.register_pytree_node(
 
 def pack(x: Any) -> Any:
     """`x` itself where it is a pytree of arrays, else the same in a form that `jax.jit` can return."""
-    if all(isinstance(leaf, jax.Array) for leaf in jax.tree_util.tree_leaves(x)):
+    if _is_plain(x):
         return x
     segment = Walk().run(x)
     return Packed(segment.leaves, segment.structure, tuple(segment.numbers))
+
+
+def _is_plain(x: Any) -> bool:
+    """True for an array, and for tuples and lists of them; dicts would come back with their keys sorted."""
+    if isinstance(x, jax.Array):
+        return True
+    return type(x) in (tuple, list) and all(map(_is_plain, x))
 
 
 def unpack(x: Any) -> Any:

@@ -65,7 +65,7 @@ class Call:
         root.objects.append(None)  # the outermost tuple
         walk.tokens += (kinds.TUPLE, (tuple, count), count)
         for argument in args:
-            walk.visit(argument)
+            walk.visit_argument(argument)
         self.direct = len(root.numbers)
         walk.watch = True
         walk.visit(f)
@@ -83,8 +83,17 @@ class Call:
         """How many places hold each array: those that the walk knows, and its own notes."""
         return [count for segment in self.segments for count in segment.owners()]
 
-    def write(self, values: dict[int, Any]) -> None:
-        """Puts new arrays in place, by their number among all arrays of the call."""
+    def write(self, values: dict[int, Any], context: Context) -> None:
+        """Puts new arrays in place, by their number; a negative one is a single place of a shared array."""
+        single = [k for k in values if k < 0]
+        for k in single:
+            (number, index, i), _ = context.places[-k - 1]
+            node = context.structures[number].nodes[index]
+            place = node.kind.place(self.segments[number].object(index), node.header, i)
+            assert place is not None
+            place[0](place[1], values[k])
+        if single:
+            values = {k: value for k, value in values.items() if k >= 0}
         bounds = list(itertools.accumulate(len(segment.leaves) for segment in self.segments))
         inside: list[dict[int, Any]] = [{} for _ in self.segments]
         number, start, end = 0, 0, bounds[0]
@@ -112,12 +121,17 @@ class Context:
         self.inexact = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in call.leaves()]
         self.randoms = [generator for segment in call.segments for generator in segment.randoms]
         self.reads: list[Reads] = []
+        self.places: list[tuple[tuple[int, int, int], int]] = []
         self.rebuilt: Rebuilt | None = None
 
     def argument(self, i: int) -> Any:
         """Argument `i` as a child of the outermost structure."""
         root = self.structures[0].nodes[self.structures[0].root[1]]
         return root.children[i]
+
+    def written_leaf(self, number: int) -> int:
+        """The leaf that a write replaces."""
+        return number if number >= 0 else self.places[-number - 1][1]
 
     def leaf_number(self, key: tuple[int, int]) -> int:
         """The number of leaf `(structure, k)` among all leaves."""
@@ -189,12 +203,16 @@ class Context:
             path, old, new = changes.others[0]
             raise CannotCompile(f"it changes {path} from {_brief(old)} to {_brief(new)}, which is no array")
         writes = {self.leaf_number(key): value for key, value in changes.leaves.items()}
+        for place, (key, value) in changes.places.items():
+            self._check_write(key, leaves[self.leaf_number(key)], value)
+            self.places.append((place, self.leaf_number(key)))
+            writes[-len(self.places)] = value
         for key, value in changes.leaves.items():
             self._check_write(key, leaves[self.leaf_number(key)], value)
         return writes
 
     def _check_write(self, key: tuple[int, int], old: Any, new: Any) -> None:
-        if tuple(old.shape) != tuple(new.shape) or jax.dtypes.canonicalize_dtype(old.dtype) != new.dtype:
+        if tuple(old.shape) != tuple(new.shape) or _dtype(old) != _dtype(new):
             raise CaptureError(
                 f"{self.paths()[key]} changed from {_brief(old)} to {_brief(new)} during the call; an array "
                 f"that a function "
@@ -208,6 +226,10 @@ class Context:
                 f"value out; use fx.compile or fx.gradient around it, or fx.testmode for statistics of "
                 f"normalisation layers"
             )
+
+
+def _dtype(x: Any) -> Any:
+    return jax.dtypes.canonicalize_dtype(x.dtype, allow_extended_dtype=True)
 
 
 def inside_trace() -> bool:

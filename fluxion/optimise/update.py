@@ -131,8 +131,8 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
 
 def _land(call: Call, layout: Layout, opt_state: OptState, outputs: tuple[list[Any], list[Any]]) -> None:
     new, new_state = outputs
-    call.write(dict(zip(layout.numbers, new, strict=True)))
-    opt_state.leaves = new_state
+    call.write(dict(zip(layout.numbers, new, strict=True)), layout.context)
+    opt_state.leaves[:] = new_state
 
 
 def refuse_tracers(old: Sequence[Any], new: Sequence[Any]) -> None:

@@ -218,40 +218,74 @@ def child_path(node: Node, i: int, path: str | None, names: Sequence[str] = ()) 
 
 
 class Changes:
-    """What a call wrote to a rebuilt value: `leaves[s][k]` arrays replaced in place, `others` everything else as (path, old, new)."""
+    """What a call wrote to a rebuilt value.
+
+    `leaves` are arrays replaced everywhere they stand, by (structure, leaf); `places` arrays replaced in one place of several,
+    by (structure, node, child), with the leaf that stood there; `others` everything else as (path, old, new).
+    """
 
     def __init__(self, rebuilt: Rebuilt, names: Sequence[str] = ()) -> None:
         self.leaves: dict[Key, Any] = {}
+        self.places: dict[tuple[int, int, int], tuple[Key, Any]] = {}
         self.others: list[tuple[str, Any, Any]] = []
-        positions = [
-            {index: k for k, index in enumerate(structure.leaf_indices)} for structure in rebuilt.structures
-        ]
-        paths: dict[Key, str] | None = None
+        self._rebuilt, self._names = rebuilt, names
+        self._paths: dict[Key, str] | None = None
+        self._ordinals = [{index: k for k, index in enumerate(s.leaf_indices)} for s in rebuilt.structures]
+        written: dict[Key, list[tuple[int, int, int, Any]]] = {}
         for number, node in rebuilt.nodes():
-            if isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) and not rebuilt.is_live(number, node):
-                continue
-            if isinstance(node.kind, kinds.ProxyKind):
-                continue
-            now = node.kind.reopen(rebuilt.objects[number][node.index], node.header) if node.index in rebuilt.objects[number] else ()
-            if now == ():
-                continue
-            before = [rebuilt.value(number, child) for child in node.children]
-            for i in range(len(before)) if now is not None else ():
-                if now[i] is before[i] or _same_constant(before[i], now[i]):
-                    continue
-                marker, what = node.children[i]
-                target, index = (number, what) if marker is REFERENCE else what if marker is OUTSIDE else (0, None)
-                if index in positions[target] and _is_array(now[i]):
-                    self.leaves[target, positions[target][index]] = now[i]
-                    continue
-                paths = paths or find_paths(rebuilt.structures, names)
-                path = paths.get((number, node.index), "")
-                self.others.append((child_path(node, i, path, names), before[i], now[i]))
-            if now is None:
-                paths = paths or find_paths(rebuilt.structures, names)
-                path = paths.get((number, node.index), "")
-                self.others += _shape_changes(node, path, rebuilt.objects[number][node.index], before)
+            self._compare(number, node, written)
+        if written:
+            self._sort_out(written)
         self.others += [("a container of plain data", x, x) for x in rebuilt.watched if x.mutated]
+
+    def _is_fixed(self, number: int, node: Node) -> bool:
+        if node.index not in self._rebuilt.objects[number] or isinstance(node.kind, kinds.ProxyKind):
+            return True
+        return isinstance(node.kind, kinds.ClassKind | kinds.ModuleKind) and not self._rebuilt.is_live(number, node)
+
+    def _compare(self, number: int, node: Node, written: dict[Key, list[tuple[int, int, int, Any]]]) -> None:
+        if self._is_fixed(number, node):
+            return
+        x = self._rebuilt.objects[number][node.index]
+        now = node.kind.reopen(x, node.header)
+        before = [self._rebuilt.value(number, child) for child in node.children]
+        if now is None:
+            self.others += _shape_changes(node, self._path(number, node), x, before)
+            return
+        for i, (old, new) in enumerate(zip(before, now, strict=True)):
+            if new is old or _same_constant(old, new):
+                continue
+            leaf = self._leaf(number, node.children[i])
+            if leaf is not None and _is_array(new):
+                written.setdefault(leaf, []).append((number, node.index, i, new))
+            else:
+                self.others.append((child_path(node, i, self._path(number, node), self._names), old, new))
+
+    def _leaf(self, number: int, child: Child) -> Key | None:
+        marker, what = child
+        target, index = (number, what) if marker is REFERENCE else what if marker is OUTSIDE else (number, None)
+        k = self._ordinals[target].get(index)
+        return None if k is None else (target, k)
+
+    def _sort_out(self, written: dict[Key, list[tuple[int, int, int, Any]]]) -> None:
+        """An array that was replaced alike in all its places stays shared; else each place has its own."""
+        counts = dict.fromkeys(written, 0)
+        for number, node in self._rebuilt.nodes():
+            if not self._is_fixed(number, node):
+                for child in node.children:
+                    leaf = self._leaf(number, child)
+                    if leaf in counts:
+                        counts[leaf] += 1
+        for leaf, places in written.items():
+            if len(places) == counts[leaf] and all(place[3] is places[0][3] for place in places):
+                self.leaves[leaf] = places[0][3]
+            else:
+                self.places.update({(s, node, i): (leaf, value) for s, node, i, value in places})
+
+    def _path(self, number: int, node: Node) -> str:
+        if self._paths is None:
+            self._paths = find_paths(self._rebuilt.structures, self._names)
+        return self._paths.get((number, node.index), "")
 
 
 def _is_array(x: Any) -> bool:

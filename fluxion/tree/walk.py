@@ -286,6 +286,18 @@ class Walk:
         self.segment.structure = Structure(tuple(self.tokens))
         return self.segment
 
+    def visit_argument(self, x: Any) -> None:
+        """Visits an argument of a call: a bare array is a leaf of its own, also where the function holds it too."""
+        kind = classify(x)
+        if kind is TRACER or (kind is LEAF and _is_numeric(x)):
+            segment = self.segment
+            segment.objects.append(x)
+            segment.leaves.append(x)
+            segment.traced |= kind is TRACER
+            self.tokens.append(LEAF)
+        else:
+            self.visit(x)
+
     def visit(self, x: Any) -> None:
         cls = type(x)
         tokens = self.tokens

@@ -1,0 +1,112 @@
+"""Sharing and aliasing at the edges: arguments, single places of shared arrays, results."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import fluxion as fx
+
+
+def test_a_bare_array_argument_is_not_tied_to_other_arguments_or_closures():
+    x = jnp.ones(3)
+    a, b = fx.gradient(lambda a, b: (a * b).sum(), x, x)
+    np.testing.assert_array_equal(a, x)
+    np.testing.assert_array_equal(b, x)
+    (g,) = fx.gradient(lambda w: (w * x).sum(), x)
+    np.testing.assert_array_equal(g, x)
+
+
+def test_a_model_that_the_function_also_closes_over_is_one_model():
+    model = fx.Dense(2, 1, bias=False)
+    x = jnp.ones((1, 2))
+    (g,) = fx.gradient(lambda m: (m(x) * model(x)).sum(), model)
+    expected = jax.grad(lambda w: ((x @ w) ** 2).sum())(model.weight)
+    np.testing.assert_allclose(g.weight, expected, rtol=1e-6)
+
+
+class State:
+    def __init__(self):
+        self.h = self.c = jnp.zeros(2)
+
+
+def test_two_names_of_one_array_that_get_different_values_part():
+    state = State()
+
+    def step(x):
+        state.h = state.h + x
+        state.c = state.c - x
+        return (state.h * state.c).sum()
+
+    compiled = fx.compile(step)
+    compiled(1.0), compiled(1.0)
+    assert state.h.tolist() == [2.0, 2.0]
+    assert state.c.tolist() == [-2.0, -2.0]
+
+
+def test_one_of_two_names_of_an_array_can_be_replaced_alone():
+    state = State()
+
+    @fx.compile
+    def step(x):
+        state.h = state.h + x
+        return x
+
+    step(1.0)
+    assert state.h.tolist() == [1.0, 1.0]
+    assert state.c.tolist() == [0.0, 0.0]
+
+
+def test_writes_to_single_places_in_a_training_step():
+    class Model:
+        def __init__(self):
+            self.dense, self.state = fx.Dense(2, 1), State()
+
+        def __call__(self, x):
+            self.state.h = self.state.h + 1
+            return self.dense(x)
+
+    model = Model()
+    opt = fx.setup(fx.Descent(0.1), model.dense)
+    loss = lambda dense, x: (dense(x) * (model(x) * 0 + 1)).sum()
+    fx.trainstep(loss, model.dense, jnp.ones((1, 2)), opt)
+    assert model.state.h.tolist() == [1.0, 1.0]
+    assert model.state.c.tolist() == [0.0, 0.0]
+
+
+def test_returned_dicts_keep_their_order_and_mixed_keys():
+    out = fx.compile(lambda x: {"b": x, 1: 2 * x, "a": None})(jnp.ones(1))
+    assert list(out) == ["b", 1, "a"]
+
+
+def test_a_training_step_inside_a_compiled_function():
+    model = fx.Dense(2, 1, init=fx.ones)
+    opt = fx.setup(fx.Momentum(0.1), model)
+    loss = lambda m, x: m(x).sum()
+
+    @fx.compile
+    def two_steps(x):
+        fx.trainstep(loss, model, x, opt)
+        return fx.trainstep(loss, model, x, opt)
+
+    reference, state = fx.Dense(2, 1, init=fx.ones), None
+    state = fx.setup(fx.Momentum(0.1), reference)
+    x = jnp.ones((1, 2))
+    two_steps(x)
+    fx.train(loss, reference, [x, x], state)
+    np.testing.assert_allclose(model.weight, reference.weight, rtol=1e-6)
+    np.testing.assert_allclose(opt.leaves[0], state.leaves[0], rtol=1e-6)
+
+
+def test_typed_random_keys_are_state_like_any_other():
+    class Noise:
+        def __init__(self):
+            self.key = jax.random.key(0)
+
+        def __call__(self, x):
+            self.key, key = jax.random.split(self.key)
+            return x + jax.random.normal(key, x.shape)
+
+    noise = Noise()
+    draw = fx.compile(noise)
+    first, second = draw(jnp.zeros(2)), draw(jnp.zeros(2))
+    assert not np.allclose(first, second)
