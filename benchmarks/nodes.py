@@ -1,6 +1,6 @@
 """What a call costs by the number of nodes (objects and arrays) that it reaches; the computation is trivial.
 
-A block is one object with one array of one number; the function reads the first only, so the time goes to finding inputs.
+A block is one object with one array of one number; the function reads the first, so the time goes to finding inputs.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Times contenders side by side: in every round each one takes its turn, so a busy moment of the machine hits all alike.
+"""Times contenders side by side: in every round each one takes its turn, so a busy moment hits all alike.
 
-Before its turn a contender rests (the thread pools of the others stop spinning) and runs once untimed (it fills the caches).
+Before its turn a contender rests (the thread pools of the others stop spinning) and runs once untimed (caches).
 Garbage collection stays on, as it does for a user; what the set-up left behind is frozen first.
 """
 

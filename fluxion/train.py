@@ -37,7 +37,8 @@ class Step(Task):
         rule_key, self.floats = opt_state.hyperparameters()
         self.key = ("step", rule_key, opt_state.definition, opt_state.signature, with_gradient)
 
-    def apply(self, f: Any, args: list[Any]) -> Any:
+    @staticmethod
+    def apply(f: Any, args: list[Any]) -> Any:
         model, batch = args
         return f(model, *batch) if type(batch) is tuple else f(model, batch)
 
@@ -86,7 +87,7 @@ class Step(Task):
         out, writes, weights, new_state, healthy, gradients = outputs
         values = dict(zip(self.plan(program).order, weights, strict=True))
         call.write({**values, **writes} if writes else values, program)
-        self.opt_state.leaves[:] = new_state
+        self.opt_state.advance(new_state)
         arranged = self.plan(program).arrange(gradients, {})[0] if gradients is not None else None
         return unpack(out), healthy, arranged
 

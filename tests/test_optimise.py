@@ -247,3 +247,26 @@ def test_half_precision_parameters_keep_their_dtype():
     opt = fx.setup(fx.Adam(1e-2), model)
     fx.trainstep(lambda m, x: m(x).sum(), model, jnp.ones((1, 2), jnp.bfloat16), opt)
     assert model.weight.dtype == jnp.bfloat16
+
+
+def test_a_schedule_in_plain_python_is_evaluated_at_every_step():
+    model = fx.Dense(1, 1, bias=False, init=fx.zeros)
+    opt = fx.setup(fx.OptimiserChain(fx.ClipGrad(5.0), fx.Descent(lambda step: 1.0 if step < 2 else 0.25)), model)
+    loss = lambda m, x: m(x).sum()
+    fx.train(loss, model, [jnp.ones((1, 1))] * 3, opt)
+    np.testing.assert_allclose(model.weight, [[-2.25]])
+    assert fx.explain(loss).count == 1
+
+
+def test_a_dropped_optimiser_state_is_freed():
+    import gc
+    import weakref
+
+    model = fx.Dense(2, 1)
+    opt = fx.setup(fx.Adam(), model)
+    fx.trainstep(lambda m, x: m(x).sum(), model, jnp.ones((1, 2)), opt)
+    fx.update(opt, model, _gradient(model)[0])
+    watch = weakref.ref(opt)
+    del opt
+    gc.collect()
+    assert watch() is None

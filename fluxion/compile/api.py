@@ -20,7 +20,8 @@ class Apply(Task):
     def __init__(self, names: tuple[str, ...]) -> None:
         self.names = names
 
-    def apply(self, f: Any, args: list[Any]) -> Any:
+    @staticmethod
+    def apply(f: Any, args: list[Any]) -> Any:
         return f(*args[:-1], **args[-1])
 
     def body(

@@ -41,7 +41,8 @@ class Task:
     watch_arguments = True
     names: Sequence[str] = ()
 
-    def apply(self, f: Any, args: list[Any]) -> Any:
+    @staticmethod
+    def apply(f: Any, args: list[Any]) -> Any:
         """Calls the function on rebuilt arguments."""
         return f(*args)
 
@@ -81,11 +82,10 @@ class Program(Context):
 
     def __init__(self, task: Task, call: Call, dynamic: set[int], has_generator: bool) -> None:
         super().__init__(call, task.names, task.apply, has_generator)
-        self.task = task
+        self.task: Task | None = None
         self.donated, _ = task.inputs(self)
         self.dynamic = sorted(dynamic)
         self.static_numbers = list(call.numbers)
-        self.data = [list(segment.data) for segment in call.segments]
         self.traces = 0
         self.memory: dict[str, Any] = {}
         self.donated_order = sorted(self.donated)
@@ -100,6 +100,7 @@ class Program(Context):
         floats = list(self.static_numbers)
         for i, value in zip(self.dynamic, numbers, strict=True):
             floats[i] = value
+        assert self.task is not None
         outputs = self.task.body(self, leaves, floats, extra, constants, strict=True)
         self.traces += 1
         return outputs
@@ -124,9 +125,11 @@ class Program(Context):
             donated, kept = [], leaves
         landed: list[Any] = []
         result: list[Any] = []
+        self.task, self.data = task, [segment.data for segment in call.segments]
         try:
             landed.extend(map(self.jitted, (donated,), (kept,), (numbers,), (task.extra(),), (task.constants(),)))
         finally:
+            self.task, self.data, self.rebuilt = None, [], None  # a program holds nothing of the user's
             if landed:
                 try:
                     result.append(task.land(self, call, landed[0]))

@@ -122,7 +122,7 @@ _notified: set[tuple[str, int, str]] = set()
 
 def notify(reason: str, name: str, where: tuple[str, int]) -> None:
     """Says once per place that a function runs eagerly."""
-    key = (*where, reason)
+    key = (*where, name)
     if key in _notified:
         return
     _notified.add(key)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import itertools
 import operator
 import sys
@@ -15,6 +17,7 @@ import optax
 from fluxion.optimise.packing import Packing
 from fluxion.optimise.rules import OptimiserChain, Rule, is_optax
 from fluxion.tree.functions import trainables
+from fluxion.tree.kinds import Identity
 from fluxion.tree.plan import check_writable
 from fluxion.tree.rebuild import Rebuilt
 from fluxion.tree.select import Trainable
@@ -70,8 +73,9 @@ class OptState:
 
     def __init__(self, rule: Any, params: Mapping[str, Any]) -> None:
         self.rule = rule
+        self.steps = 0
         self.signature = Signature(params)
-        state = self.transformation(rule).init({path: jnp.asarray(array) for path, array in params.items()})
+        state = self.transformation(self.current_rule()).init({path: jnp.asarray(array) for path, array in params.items()})
         leaves, self.definition = jax.tree.flatten(state)
         self.packing = Packing(leaves)
         # fresh buffers: the program takes them over at each update
@@ -89,12 +93,23 @@ class OptState:
         """The Optax state, over a dict from paths to arrays."""
         return jax.tree.unflatten(self.definition, self.packing.unpack(self.leaves))
 
+    def current_rule(self) -> Any:
+        """The rule, with schedules that only Python can evaluate replaced by what they give for this step."""
+        return _at_step(self.rule, self.steps) if isinstance(self.rule, Rule) else self.rule
+
     def hyperparameters(self) -> tuple[Any, list[float]]:
         """What of the rule decides the program, and the floats that are its inputs."""
-        if not isinstance(self.rule, Rule) or _holds_optax(self.rule):
-            return id(self.rule), []
-        segment = Walk().run(self.rule)
+        rule = self.current_rule()
+        if not isinstance(rule, Rule) or _holds_optax(rule):
+            return Identity(self.rule), []
+        segment = Walk().run(rule)
         return segment.structure, segment.numbers
+
+    def advance(self, leaves: list[Any]) -> None:
+        """Takes the arrays of the next state."""
+        self.leaves[:] = leaves
+        if _needs_python(self.rule):
+            self.steps += 1
 
     def owned_leaves(self) -> list[Any]:
         """The arrays of the state; those that somebody else holds too are copied first."""
@@ -102,21 +117,22 @@ class OptState:
 
     def updater(self) -> Callable[..., Any]:
         """The pure function `(params, gradients, state leaves, floats) -> (new params, new state leaves)`."""
-        rule, definition, packing = self.rule, self.definition, self.packing
+        rule, definition, packing = self.current_rule(), self.definition, self.packing
+        signature, transformation = self.signature, self.transformation
         segment = Walk().run(rule) if isinstance(rule, Rule) and not _holds_optax(rule) else None
 
         def step(params: dict[str, Any], gradients: dict[str, Any], packed: list[Any], floats: list[Any]) -> Any:
             leaves = packing.unpack(packed)
             current = Rebuilt([segment.structure], [segment.leaves], [floats]).root if segment is not None else rule
             state = jax.tree.unflatten(definition, leaves)
-            frozen = [path for path in self.signature.shapes if path not in params]
+            frozen = [path for path in signature.shapes if path not in params]
             everything = dict(params)
             for path in frozen:  # their place in the state is kept, and not changed
-                shape, dtype = self.signature.shapes[path]
+                shape, dtype = signature.shapes[path]
                 everything[path] = jnp.zeros(shape, dtype)
             full = {path: gradients.get(path) for path in everything}
             full = {path: jnp.zeros_like(everything[path]) if g is None else g for path, g in full.items()}
-            updates, new_state = self.transformation(current).update(full, state, everything)
+            updates, new_state = transformation(current).update(full, state, everything)
             skipped = {path for path in everything if path not in gradients or path in frozen}
             if skipped:
                 new_state = _keep(state, new_state, skipped)
@@ -128,6 +144,35 @@ class OptState:
 
     def __repr__(self) -> str:
         return f"OptState({self.rule!r}, {len(self.signature.shapes)} arrays)"
+
+
+def _needs_python(rule: Any) -> bool:
+    """True for a rule with a schedule that decides on the value of the step, which a program cannot do."""
+    return any(callable(x) and not _is_traceable(x) for part in _rules(rule) for x in vars(part).values())
+
+
+def _at_step(rule: Rule, step: int) -> Rule:
+    if not _needs_python(rule):
+        return rule
+    now = copy.copy(rule)
+    if isinstance(rule, OptimiserChain):
+        now.rules = tuple(_at_step(part, step) if isinstance(part, Rule) else part for part in rule.rules)  # type: ignore[attr-defined]
+        return now
+    for name, value in vars(rule).items():
+        if callable(value) and not _is_traceable(value):
+            setattr(now, name, float(value(step)))
+    return now
+
+
+@functools.lru_cache(maxsize=256)
+def _is_traceable(schedule: Callable[[Any], Any]) -> bool:
+    try:
+        jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
+    except Exception as error:
+        if not isinstance(error, jax.errors.JAXTypeError | TypeError):
+            raise
+        return False
+    return True
 
 
 def _holds_optax(rule: Any) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -132,7 +131,7 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
 def _land(call: Call, layout: Layout, opt_state: OptState, outputs: tuple[list[Any], list[Any]]) -> None:
     new, new_state = outputs
     call.write(dict(zip(layout.numbers, new, strict=True)), layout.context)
-    opt_state.leaves[:] = new_state
+    opt_state.advance(new_state)
 
 
 def refuse_tracers(old: Sequence[Any], new: Sequence[Any]) -> None:
@@ -176,26 +175,15 @@ def _step(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
     return step
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled_for(key: tuple[Any, ...], holder: _Holder) -> Callable[..., Any]:
-    opt_state, paths = holder.value
-    return jax.jit(_step(opt_state, paths), donate_argnums=(0, 2))
-
-
-class _Holder:
-    """Carries what builds a program past the cache: it compares equal to any other."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Holder)
-
-    def __hash__(self) -> int:
-        return 0
+_programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
 def _compiled(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
     rule_key, _ = opt_state.hyperparameters()
     key = (rule_key, opt_state.definition, opt_state.signature, paths)
-    return _compiled_for(key, _Holder((opt_state, paths)))
+    program = _programs.get(key)
+    if program is None:
+        if len(_programs) > 256:
+            _programs.clear()
+        program = _programs[key] = jax.jit(_step(opt_state, paths), donate_argnums=(0, 2))
+    return program

@@ -55,14 +55,17 @@ def assign(x: Any, leaves: Sequence[Any]) -> None:
     _check_count(segment.structure, leaves)
     count = segment.structure.leaf_count
     numbers = {k: v for k, v in enumerate(leaves[count:]) if v is not segment.numbers[k]}
-    write(segment, dict(enumerate(leaves[:count])))
+    places = []
     for node in segment.structure.nodes.values():
         for i, (marker, what) in enumerate(node.children):
             if marker is NUMBER and what in numbers:
                 place = node.kind.place(segment.objects[node.index], node.header, i)
                 if place is None:
                     raise TypeError(f"the number in {node.kind.path(node.header, i)} of a tuple cannot be changed in place")
-                place[0](place[1], numbers[what])
+                places.append((*place, numbers[what]))
+    write(segment, dict(enumerate(leaves[:count])))
+    for setter, key, value in places:
+        setter(key, value)
 
 
 def _check_count(structure: Structure, leaves: Sequence[Any]) -> None:

@@ -118,11 +118,17 @@ def getattr_static(x: Any, name: str) -> Any:
 
 
 def blank(cls: type) -> Any:
-    """An object of a class without fields, made past every `__new__` and `__init__` of the user's. `TypeError` where none can be."""
-    for base in cls.__mro__:
-        if isinstance(base.__dict__.get("__new__"), types.BuiltinFunctionType):
-            return base.__new__(cls)
-    raise TypeError(cls)
+    """An object of a class without fields, made past every `__new__` and `__init__` of the user's; see `can_be_blank`."""
+    return _maker(cls).__new__(cls)
+
+
+def can_be_blank(cls: type) -> bool:
+    """True where an object without fields makes sense: not for a subclass of int, str and the like, which would lose its value."""
+    return _maker(cls) in (object, types.SimpleNamespace)
+
+
+def _maker(cls: type) -> Any:
+    return next(base for base in cls.__mro__ if isinstance(base.__dict__.get("__new__"), types.BuiltinFunctionType))
 
 
 @functools.cache
@@ -195,6 +201,8 @@ class ObjectKind(Kind):
 
     def open(self, x: Any) -> tuple[Header, Any]:
         cls = type(x)
+        if "_pending" in getattr(x, "__dict__", ()) and hasattr(cls, "_expand"):  # a gradient that is not arranged yet
+            x._expand()
         fields = x.__dict__ if not slot_names(cls) else {name: getattr_static(x, name) for name in attribute_names(x)}
         if is_user_class(cls):
             return (cls, tuple(fields), True), [cls, *fields.values()]

@@ -114,11 +114,7 @@ def _classify_object(cls: type, is_pytree: bool) -> Kind | Marker:
     foreign = root in _OPAQUE_ROOTS or (root in sys.stdlib_module_names and root not in _OPEN_ROOTS)
     if foreign and not is_pytree and root != "__main__":
         return OPAQUE
-    try:
-        kinds.blank(cls)
-    except TypeError:
-        return otherwise
-    return kinds.OBJECT
+    return kinds.OBJECT if kinds.can_be_blank(cls) else otherwise
 
 
 @dataclass(slots=True)
