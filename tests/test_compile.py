@@ -97,8 +97,9 @@ def _line(report):
 
 def test_source_executed_again_compiles_once():
     source = "import fluxion as fx\nf = lambda w: (w * x).sum()\nout = fx.gradient(f, v)[0]"
+    cell = {"__name__": "__main__"}
     for i in range(4):
-        cell = {"x": ONES * i, "v": ONES + i, "__name__": "__main__"}
+        cell |= {"x": ONES * i, "v": ONES + i}
         exec(compile(source, "<cell>", "exec"), cell)
         np.testing.assert_allclose(cell["out"], i * ONES)
     assert fx.explain(cell["f"]).count == 1

@@ -101,7 +101,10 @@ class Program(Context):
         for i, value in zip(self.dynamic, numbers, strict=True):
             floats[i] = value
         assert self.task is not None
-        outputs = self.task.body(self, leaves, floats, extra, constants, strict=True)
+        try:
+            outputs = self.task.body(self, leaves, floats, extra, constants, strict=True)
+        except StopIteration as error:  # would end the `map` that runs the program
+            raise _Stopped(error) from error
         self.traces += 1
         return outputs
 
@@ -137,6 +140,10 @@ class Program(Context):
                     task.land(self, call, landed[0])
                     raise
         return result[0]
+
+
+class _Stopped(Exception):
+    """Carries a StopIteration of the user's function."""
 
 
 class Family:
@@ -288,6 +295,8 @@ def _number_paths(structures: list[Any], names: Sequence[str]) -> list[str]:
 
 def _recover(task: Task, call: Call, family: Family, program: Program, error: BaseException, generator: Any) -> Any:
     """Another way to run a call whose tracing failed: with the generator as input, with constant floats, or eagerly."""
+    if isinstance(error, _Stopped):
+        raise tidy(error.args[0])
     if isinstance(error, NeedsGenerator):
         family.has_generator = True
         return run(task, call.function, call.arguments, fluxion_random.generator())

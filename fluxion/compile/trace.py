@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from fluxion import random as fluxion_random
-from fluxion.compile.fallback import RandomState
+from fluxion.compile.fallback import RandomState, outside_traces
 from fluxion.errors import CaptureError, SizeError
 from fluxion.tree import kinds
 from fluxion.tree.kinds import ABSENT
@@ -85,6 +85,8 @@ class Call:
 
     def write(self, values: dict[int, Any], context: Context) -> None:
         """Puts new arrays in place, by their number; a negative one is a single place of a shared array."""
+        if not outside_traces() and not inside_trace():
+            self._refuse_leaks(values, context)
         single = [k for k in values if k < 0]
         for k in single:
             (number, index, i), _ = context.places[-k - 1]
@@ -105,6 +107,19 @@ class Call:
         for segment, part in zip(self.segments, inside, strict=True):
             if part:
                 segment.write(part) if isinstance(segment, Plan) else write(segment, part)
+
+
+    def _refuse_leaks(self, values: dict[int, Any], context: Context) -> None:
+        leaves = self.leaves()
+        for k, value in values.items():
+            leaf = context.written_leaf(k)
+            if isinstance(value, jax.core.Tracer) and not isinstance(leaves[leaf], jax.core.Tracer):
+                path = list(context.paths().values())[leaf]
+                raise CaptureError(
+                    f"{path} is written inside a transformation of JAX (jit, vmap, scan, grad), which cannot carry the "
+                    f"new value out; use fx.compile or fx.gradient around it, or fx.testmode for the statistics of "
+                    f"normalisation layers"
+                )
 
 
 class Context:
@@ -217,14 +232,6 @@ class Context:
                 f"{self.paths()[key]} changed from {_brief(old)} to {_brief(new)} during the call; an array "
                 f"that a function "
                 f"replaces keeps its shape and dtype"
-            )
-        outside = _depth.traces == 0 and not isinstance(old, jax.core.Tracer)
-        if outside and isinstance(new, jax.core.Tracer):
-            raise CaptureError(
-                f"{self.paths()[key]} is written inside a transformation of JAX (jit, vmap, scan, grad), which "
-                f"cannot carry the new "
-                f"value out; use fx.compile or fx.gradient around it, or fx.testmode for statistics of "
-                f"normalisation layers"
             )
 
 

@@ -155,8 +155,8 @@ def fmap(f: Callable[..., Any], x: Any, *others: Any) -> Any:
                 k = ordinals[what]
                 new_leaves[k] = f(segment.leaves[k], *parts)
                 continue
-            node = structure.nodes[what]
-            for i, child in data_children(node):
+            node = structure.nodes.get(what)
+            for i, child in data_children(node) if node is not None else ():
                 if child[0] is REFERENCE or child[0] is NUMBER:
                     inner = tuple(matching_part(part, node, i, path) for part in parts)
                     pending.append((child, inner, child_path(node, i, path)))

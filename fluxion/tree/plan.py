@@ -178,7 +178,10 @@ class Plan(Segment):
         return self.leaf_positions.get(id(x)) if index is None else index
 
     def object(self, index: int) -> Any:
-        return self._reference() if index == self.structure.root[1] else self.objects[index]
+        if index == self.structure.root[1]:
+            return self._reference()
+        x = self.objects[index]
+        return self.leaves[self.structure.leaf_indices.index(index)] if x is None else x
 
     @property
     def leaf_positions(self) -> dict[int, int]:

@@ -160,7 +160,9 @@ class Trainable:
                 self._frozen.add((number, ordinal))
             found[number, ordinal] = None
             return
-        node = self._structures[number].nodes[what]
+        node = self._structures[number].nodes.get(what)
+        if node is None:  # a container of plain data
+            return
         if isinstance(node.kind, kinds.ObjectKind | kinds.FunctionKind):
             frozen = is_frozen(node)
         if (number, what, frozen) in self._seen:

@@ -67,7 +67,7 @@ def _classify_type(cls: type) -> Kind | Marker | None:
         return LEAF
     if cls in (float, complex):
         return NUMBER
-    if issubclass(cls, enum.Enum) or cls in ATOMS or issubclass(cls, np.dtype):
+    if issubclass(cls, enum.Enum | Structure) or cls in ATOMS or issubclass(cls, np.dtype):
         return ATOM
     if issubclass(cls, np.random.Generator | np.random.RandomState | random.Random):
         return RANDOM
@@ -244,7 +244,7 @@ class Segment:
         return self.positions.get(id(x))
 
     def object(self, index: int) -> Any:
-        """The object of an index; None for an array of a remembered walk."""
+        """The object of an index."""
         return self.objects[index]
 
     def owners(self) -> list[int]:
