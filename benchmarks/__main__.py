@@ -11,9 +11,10 @@ import platform
 import sys
 
 from benchmarks.peers import THREADS
-from benchmarks.table import SUMMARY, grid
+from benchmarks.table import SUMMARY, Table, grid
 
 NAMES = ("steps50", "levels", "mlp", "tiny", "scalar", "imports", "cold", "nodes")
+START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 
 def machine() -> str:
@@ -38,20 +39,35 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; none: all")
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
+    parser.add_argument(
+        "--update", type=pathlib.Path, metavar="PAGE", help="put the tables into a Markdown page as well"
+    )
     options = parser.parse_args()
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
-    print(machine(), flush=True)
-    targets = []
+    about = machine()
+    print(about, flush=True)
+    tables = []
     for name in options.names or NAMES:
         print(f"running {name}", file=sys.stderr, flush=True)
-        table = importlib.import_module(f"benchmarks.{name}").run()
-        targets += table.targets
-        print("\n" + table.show(options.markdown), flush=True)
-    if targets:
-        title = "All targets"
-        print("\n" + (f"### {title}" if options.markdown else title) + "\n")
-        print(grid(SUMMARY, [target.cells() for target in targets], options.markdown))
+        tables.append(importlib.import_module(f"benchmarks.{name}").run())
+        print("\n" + tables[-1].show(options.markdown), flush=True)
+    print("\n" + summary(tables, options.markdown))
+    if options.update:
+        update(options.update, [about, summary(tables, True), *(table.show(True) for table in tables)])
+
+
+def summary(tables: list[Table], markdown: bool) -> str:
+    """All targets in one table."""
+    cells = [target.cells() for table in tables for target in table.targets]
+    return ("### " if markdown else "") + "All targets\n\n" + grid(SUMMARY, cells, markdown) + "\n"
+
+
+def update(page: pathlib.Path, parts: list[str]) -> None:
+    """Replaces what stands between the two marks of a page."""
+    before, rest = page.read_text().split(START)
+    _, after = rest.split(END)
+    page.write_text(before + START + "\n" + "\n".join(parts) + END + after)
 
 
 if __name__ == "__main__":

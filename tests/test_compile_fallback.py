@@ -360,6 +360,13 @@ def test_eager_mode_sees_values():
     assert seen == [3.0]
 
 
+def test_eager_mode_reads_values_inside_gradients():
+    with fx.eager():
+        value, (g,) = fx.withgradient(lambda x: (x * float(x[0]) * np.asarray(x)[1]).sum() if x[0] > 0 else x.sum(), ONES)
+    assert float(value) == 3
+    np.testing.assert_allclose(g, ONES)
+
+
 def test_eager_mode_ends_with_its_block():
     f = fx.compile(lambda x: x + 1)
     with pytest.raises(RuntimeError), fx.eager():
@@ -400,7 +407,7 @@ def test_ctrl_c_during_training_leaves_a_usable_model():
         opt = fx.setup(fx.Adam(1e-3), m)
         x, y = jnp.ones((8, 64)), jnp.zeros((8, 64))
         fx.train(loss, m, [(x, y)], opt)
-        for delay in (0.01, 0.02, 0.03, 0.05, 0.08):
+        for delay in (0.01, 0.02, 0.04):
             signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
             signal.setitimer(signal.ITIMER_REAL, delay)
             try:

@@ -254,3 +254,67 @@ def test_a_change_takes_effect(name, module):  # noqa: F811
         np.testing.assert_allclose(fx.compile(user.f)(X), wanted, rtol=1e-6, err_msg=f"compiled, after {change!r}")
         value, _ = fx.withgradient(lambda x: user.f(x).sum(), X)
         np.testing.assert_allclose(value, wanted.sum(), rtol=1e-5, err_msg=f"gradient, after {change!r}")
+
+
+READERS = {
+    "by name": "import {config} as config\ndef f(x): return x * config.scale",
+    "in a package": "import {config} as config\nclass A:\n    def g(self, x): return x * config.scale\na = A()\ndef f(x): return a.g(x)",
+    "function of the module": "import {config} as config\ndef f(x): return config.scaled(x)",
+    "imported function": "from {config} import scaled\ndef f(x): return scaled(x)",
+    "object that holds the module": (
+        "import {config} as config\nclass A:\n    def __init__(self): self.config = config\n"
+        "    def __call__(self, x): return x * self.config.scale\nf = A()"
+    ),
+    "module handed on": "import {config} as config\ndef g(c, x): return x * c.scale\ndef f(x): return g(config, x)",
+    "by a string": "import {config} as config\ndef f(x): return x * getattr(config, 'scale')",
+    "in a closure": "import {config} as config\ndef make(c):\n    return lambda x: x * c.scale\nf = make(config)",
+    "through a closure": "import {config} as config\ndef make(c):\n    return lambda x: x * getattr(c, 'scale')\nf = make(config)",
+}
+
+
+@pytest.mark.filterwarnings("ignore::fluxion.RecompileWarning")
+@pytest.mark.parametrize("reader", READERS)
+def test_an_attribute_of_a_module_of_the_user_takes_effect(reader, module):  # noqa: F811
+    config = module("scale = 2.0\nother = 1\ndef scaled(x): return x * scale")
+    user = module(READERS[reader].format(config=config.__name__))
+    for scale in (2.0, 3.0, 5, X):
+        config.scale = scale
+        np.testing.assert_allclose(fx.compile(user.f)(X), X * scale, rtol=1e-6)
+        np.testing.assert_allclose(fx.gradient(lambda x: user.f(x).sum(), X + 1)[0], scale * np.ones(3), rtol=1e-6)  # noqa: B023
+
+
+def test_what_a_function_does_not_name_does_not_recompile(module):  # noqa: F811
+    user = module("unrelated = 1\nnames = ['a']\ndef f(x): return x * 2")
+    for i in range(4):
+        user.unrelated, user.names = i, ["a"] * i
+        fx.compile(user.f)(X)
+    assert fx.explain(user.f).count == 1
+
+
+def test_equal_values_in_new_objects_do_not_recompile():
+    for _ in range(4):
+        table, box, kinds = {"k": 2, "names": ("a", "b")}, Box(1), {1, 2}
+        f = lambda x: x * table["k"] * box.k * len(kinds)  # noqa: B023, E731
+        fx.compile(f)(X)
+    assert fx.explain(f).count == 1
+
+
+class Box:
+    def __init__(self, k):
+        self.k = k
+
+
+def test_each_of_two_objects_keeps_its_own_values():
+    f = fx.compile(lambda box, x: x * box.k)
+    for k in (2, 3, 2, 3):
+        np.testing.assert_allclose(f(Box(k), X), k * X)
+    assert fx.explain(f).count == 2
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1.0), (1, True), (0.0, -0.0), ((1,), (1.0,)), ("1", 1)])
+def test_equal_values_of_other_types_take_effect(before, after):
+    items, table, text = [before], {"k": before}, {f"w{i}": before for i in range(100)}
+    functions = [lambda: repr(items[0]), lambda: repr(table["k"]), lambda: repr(text["w3"]), lambda: repr(list(items))]
+    for value in (before, after):
+        items[0] = table["k"] = text["w3"] = value
+        assert [fx.compile(f)() for f in functions] == [repr(value)] * 3 + [repr([value])]

@@ -110,3 +110,41 @@ def test_typed_random_keys_are_state_like_any_other():
     draw = fx.compile(noise)
     first, second = draw(jnp.zeros(2)), draw(jnp.zeros(2))
     assert not np.allclose(first, second)
+
+
+def test_an_iterator_that_the_function_holds_gives_its_next_value_at_every_call():
+    import itertools
+
+    import pytest
+
+    numbers = itertools.count(1)
+    following = fx.compile(lambda x: x * next(numbers))
+    with pytest.warns(fx.EagerNotice, match="iterator"):
+        first = following(1.0)
+    assert [first, following(1.0), following(1.0)] == [1.0, 2.0, 3.0]
+
+
+def test_stop_iteration_comes_through():
+    import pytest
+
+    def stop(x):
+        raise StopIteration("end")
+
+    with pytest.raises(StopIteration, match="end"):
+        fx.compile(stop)(1.0)
+
+
+def test_a_write_wins_over_the_update_of_the_same_array():
+    class Counting:
+        def __init__(self):
+            self.weight, self.calls = jnp.ones(()), jnp.zeros(())
+
+        def __call__(self, x):
+            self.calls = self.calls + 1
+            return self.weight * x
+
+    model = Counting()
+    opt = fx.setup(fx.Descent(0.1), model)
+    fx.train(lambda m, x: m(x), model, [1.0, 1.0], opt)
+    assert float(model.calls) == 2.0
+    np.testing.assert_allclose(model.weight, 0.8, rtol=1e-6)

@@ -197,7 +197,9 @@ MAX_FAMILIES = 1024
 def run(task: Task, f: Any, args: Sequence[Any], generator: Any = None) -> Any:
     """Does a task, compiled where possible."""
     call = Call(f, args, task.watch_arguments, generator)
-    if is_eager() or call.traced or not outside_traces():
+    if is_eager():
+        return _eagerly(task, call)
+    if call.traced or not outside_traces():
         return _guarded(task, call)
     key = (task.key, inside_gradient(), call.structure)
     family = _families.get(key)

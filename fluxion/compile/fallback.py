@@ -105,6 +105,19 @@ def _allow(name: str, convert: Callable[[Any], Any]) -> None:
 for _name, _convert in (("__float__", float), ("__int__", int), ("__index__", int), ("__complex__", complex)):
     _allow(_name, _convert)
 _allow("__array__", lambda array: array)
+_allow("tolist", lambda array: array.tolist())
+
+
+def _format(self: Any, specification: str) -> str:
+    value = _value(self)
+    if value is not None:
+        return format(np.asarray(value)[()], specification)
+    if specification:
+        raise jax.errors.ConcretizationTypeError(self, f"formatting it as {specification!r} needs its value")
+    return str(self)
+
+
+jax.core.Tracer.__format__ = _format  # type: ignore[method-assign]
 
 
 def user_line(traceback: TracebackType | None) -> tuple[str, int]:

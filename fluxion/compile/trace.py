@@ -41,6 +41,16 @@ class _MissingGenerator(fluxion_random.Generator):
 _MISSING = _MissingGenerator()
 
 
+class _CapturedIterator:
+    """Stands for an iterator that a function holds: what it gives next differs from call to call."""
+
+    def __iter__(self) -> _CapturedIterator:
+        return self
+
+    def __next__(self) -> Any:
+        raise CannotCompile("it draws from an iterator that it did not make itself")
+
+
 class _Depth(threading.local):
     traces = 0
 
@@ -135,6 +145,8 @@ class Context:
         self.data = [segment.data for segment in call.segments]
         self.inexact = [jnp.issubdtype(leaf.dtype, jnp.inexact) for leaf in call.leaves()]
         self.randoms = [generator for segment in call.segments for generator in segment.randoms]
+        iterators = [iterator for segment in call.segments for iterator in segment.iterators]
+        self.stand_ins = {id(iterator): _CapturedIterator() for iterator in iterators}
         self.reads: list[Reads] = []
         self.places: list[tuple[tuple[int, int, int], int]] = []
         self.rebuilt: Rebuilt | None = None
@@ -165,10 +177,14 @@ class Context:
             for k, index in enumerate(structure.leaf_indices)
         }
 
-    def rebuild(self, leaves: Sequence[Any], numbers: Sequence[Any]) -> Rebuilt:
+    def rebuild(self, leaves: Sequence[Any], numbers: Sequence[Any], strict: bool) -> Rebuilt:
         """The call's values with other arrays and floats."""
         return Rebuilt(
-            self.structures, _split(leaves, self.leaf_counts), _split(numbers, self.number_counts), self.data
+            self.structures,
+            _split(leaves, self.leaf_counts),
+            _split(numbers, self.number_counts),
+            self.data,
+            self.stand_ins if strict else None,
         )
 
     def invoke(self, leaves: Sequence[Any], numbers: Sequence[Any], strict: bool = True) -> tuple[Any, dict[int, Any]]:
@@ -177,7 +193,7 @@ class Context:
         `strict` refuses what only a compiled program could not repeat: changed Python state, random numbers of
         Python or NumPy.
         """
-        rebuilt = self.rebuilt = self.rebuild(leaves, numbers)
+        rebuilt = self.rebuilt = self.rebuild(leaves, numbers, strict)
         *args, f = rebuilt.root[: len(rebuilt.root) - self.has_generator]
         state = RandomState(self.randoms) if strict else None
         _depth.traces += 1

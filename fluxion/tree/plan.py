@@ -13,7 +13,7 @@ from typing import Any
 
 from fluxion.tree import kinds
 from fluxion.tree.kinds import ABSENT
-from fluxion.tree.walk import REFERENCE, Node, Segment, Structure, Walk, is_plain_data
+from fluxion.tree.walk import FOREIGN, REFERENCE, Node, Segment, Structure, Walk, is_plain_data
 
 SMALL = 6
 Record = tuple[list[Any], int]
@@ -133,7 +133,7 @@ class Plan(Segment):
 
     def __init__(self, segment: Segment, reference: Any, watch: bool) -> None:
         self.structure, self.numbers, self.data = segment.structure, segment.numbers, segment.data
-        self.randoms, self.leaves = segment.randoms, list(segment.leaves)
+        self.randoms, self.iterators, self.leaves = segment.randoms, segment.iterators, list(segment.leaves)
         self.self_contained, self.traced, self.valid = True, False, True
         self.objects = list(segment.objects)
         leaf_indices = self.structure.leaf_indices
@@ -148,7 +148,7 @@ class Plan(Segment):
         ordinal = {index: k for k, index in enumerate(leaf_indices)}
         for node in self.structure.nodes.values():
             self._note(node, ordinal)
-        self._owners = [1 + 2 * len(places or ()) for places in self._places]
+        self._owners = [FOREIGN] * len(leaf_indices)
         for index in leaf_indices:
             self.objects[index] = None
         self.objects[self.structure.root[1]] = None
@@ -206,6 +206,7 @@ class Plan(Segment):
                 setter(key, value)
                 record[position] = value
             self.leaves[k] = value
+            self._owners[k] = 1 + 2 * len(places)
         if slow:
             self.valid = False
             write(Walk(watch=self._watch).run(self._reference()), slow)

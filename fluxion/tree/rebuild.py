@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fluxion.tree import kinds
@@ -33,7 +33,9 @@ class Rebuilt:
         leaves: Sequence[Sequence[Any]],
         numbers: Sequence[Sequence[Any]],
         data: Sequence[Sequence[Any]] = (),
+        replaced: Mapping[int, Any] | None = None,
     ) -> None:
+        self._replaced = replaced or {}
         self.structures = structures
         self.numbers = numbers
         self.data = data
@@ -59,7 +61,7 @@ class Rebuilt:
         """What a child of a node of structure `number` is in the new value."""
         marker, what = child
         if marker is STATIC:
-            return what
+            return self._replaced.get(id(what), what) if self._replaced else what
         if marker is NUMBER:
             return self.numbers[number][what]
         if marker is SEGMENT:

@@ -38,7 +38,10 @@ class Marker:
 LEAF, NUMBER, REFERENCE, OUTSIDE, STATIC, SEGMENT, DATA = map(
     Marker, ("LEAF", "NUMBER", "REFERENCE", "OUTSIDE", "STATIC", "SEGMENT", "DATA")
 )
-ATOM, OPAQUE, RANDOM, TRACER, SET = map(Marker, ("ATOM", "OPAQUE", "RANDOM", "TRACER", "SET"))
+ATOM, OPAQUE, RANDOM, ITERATOR, TRACER, SET = map(Marker, ("ATOM", "OPAQUE", "RANDOM", "ITERATOR", "TRACER", "SET"))
+
+_BUILT_IN_ITERATORS = tuple({type(iter(x)) for x in ([], (), {}, set(), "", range(0))})
+_ITERATORS = (types.GeneratorType, zip, map, filter, enumerate, reversed, *_BUILT_IN_ITERATORS)
 
 ATOMS = (int, bool, str, bytes, type(None), range, type(...), np.dtype)
 _PLAIN = frozenset((*ATOMS, float, complex))
@@ -46,6 +49,7 @@ _OPAQUE_ROOTS = frozenset(("jax", "jaxlib", "numpy", "scipy", "torch", "tensorfl
 _OPEN_ROOTS = frozenset(("argparse", "collections", "functools", "types"))  # of the standard library: plain records
 _CONTAINERS = {list: kinds.LIST, tuple: kinds.TUPLE, dict: kinds.DICT, types.FunctionType: kinds.FUNCTION}
 LARGE = 64
+FOREIGN = -1_000  # an array that may share its buffer with one that the user holds
 
 
 _known: dict[type, Kind | Marker] = {}
@@ -71,6 +75,8 @@ def _classify_type(cls: type) -> Kind | Marker | None:
         return ATOM
     if issubclass(cls, np.random.Generator | np.random.RandomState | random.Random):
         return RANDOM
+    if cls in _ITERATORS or cls.__module__ == "itertools":
+        return ITERATOR
     if issubclass(cls, set | frozenset):
         return SET
     for base, kind in (
@@ -224,7 +230,7 @@ class _Parser:
 class Segment:
     """A walked value: its structure and what it held. `objects[i]` is the value of index `i` of the structure."""
 
-    __slots__ = ("data", "depends_on_watch", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
+    __slots__ = ("data", "depends_on_watch", "iterators", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
 
     structure: Structure
 
@@ -235,6 +241,7 @@ class Segment:
         self.numbers: list[Any] = []
         self.data: list[Any] = []
         self.randoms: list[Any] = []
+        self.iterators: list[Any] = []
         self.self_contained = True
         self.depends_on_watch = False
         self.traced = False
@@ -248,13 +255,8 @@ class Segment:
         return self.objects[index]
 
     def owners(self) -> list[int]:
-        """How many references to each array are known: where it stands, and the lists of this segment."""
-        counts = dict.fromkeys(self.structure.leaf_indices, 2)
-        for node in self.structure.nodes.values():
-            for marker, what in node.children:
-                if marker is REFERENCE and what in counts:
-                    counts[what] += 1
-        return list(counts.values())
+        """How many references to each array are known, if the array came out of a program; else `FOREIGN`."""
+        return [FOREIGN] * len(self.leaves)
 
 
 class Walk:
@@ -350,6 +352,8 @@ class Walk:
         else:
             if kind is RANDOM:
                 segment.randoms.append(x)
+            elif kind is ITERATOR:
+                segment.iterators.append(x)
             tokens += (STATIC, Snapshot(x) if kind is LEAF else Identity(x))
 
     def _visit_node(self, x: Any, cls: type, kind: Kind) -> None:
