@@ -26,7 +26,7 @@ from fluxion.compile.fallback import (
     user_line,
 )
 from fluxion.compile.report import Report, differences, report_of
-from fluxion.compile.trace import Call, CannotCompile, Context, NeedsGenerator
+from fluxion.compile.trace import Call, CannotCompile, Context, NeedsGenerator, brief
 from fluxion.mode import inside_gradient
 from fluxion.tree.rebuild import find_paths
 from fluxion.tree.user import is_user_file
@@ -80,14 +80,16 @@ class Task:
 class Program(Context):
     """One traced function of one structure."""
 
-    def __init__(self, task: Task, call: Call, dynamic: set[int], has_generator: bool) -> None:
+    def __init__(self, task: Task, call: Call, has_generator: bool) -> None:
         super().__init__(call, task.names, task.apply, has_generator)
         self.task: Task | None = None
         self.donated, _ = task.inputs(self)
-        self.dynamic = sorted(dynamic)
+        self.dynamic: list[int] = []
         self.static_numbers = list(call.numbers)
         self.traces = 0
         self.memory: dict[str, Any] = {}
+        self.shapes: list[str] = []
+        self.shape_changes: list[str] = []
         self.donated_order = sorted(self.donated)
         self.kept_order = [i for i in range(sum(self.leaf_counts)) if i not in self.donated]
         self.jitted = jax.jit(self._trace, donate_argnums=(0, 3))
@@ -97,6 +99,7 @@ class Program(Context):
         for order, values in ((self.donated_order, donated), (self.kept_order, kept)):
             for i, value in zip(order, values, strict=True):
                 leaves[i] = value
+        self._compare_shapes(leaves)
         floats = list(self.static_numbers)
         for i, value in zip(self.dynamic, numbers, strict=True):
             floats[i] = value
@@ -107,6 +110,14 @@ class Program(Context):
             raise _Stopped(error) from error
         self.traces += 1
         return outputs
+
+    def _compare_shapes(self, leaves: list[Any]) -> None:
+        shapes = [brief(leaf) for leaf in leaves]
+        if self.shapes:
+            paths = list(self.paths().values())
+            changed = [i for i, (a, b) in enumerate(zip(self.shapes, shapes, strict=True)) if a != b]
+            self.shape_changes = [f"{paths[i]} changed from {self.shapes[i]} to {shapes[i]}" for i in changed[:3]]
+        self.shapes = shapes
 
     def reads_hold(self, call: Call) -> bool:
         """True if the plain data that was read while tracing still answers the same."""
@@ -207,66 +218,55 @@ def run(task: Task, f: Any, args: Sequence[Any], generator: Any = None) -> Any:
         family = _families[key] = Family()
         if len(_families) > MAX_FAMILIES:
             _families.popitem(last=False)
+    else:
+        _families.move_to_end(key)
     if family.eager is not None:
         return _eagerly(task, call)
     if family.has_generator and generator is None:
         return run(task, f, args, fluxion_random.generator())
+    return _run_in(family, task, call, generator)
+
+
+def _run_in(family: Family, task: Task, call: Call, generator: Any) -> Any:
+    """Runs the program of a family that fits a call; makes it first where there is none."""
     program = family.find(call)
-    if program is not None and program.traces == 1:
-        try:
-            result = program.run(task, call)
-        except BaseException as error:  # a new shape is traced inside
-            return _recover(task, call, family, program, error, generator)
-        if program.traces != 1:
-            _note_shapes(task, call, program)
-        return result
-    return _compile(task, call, family, program, generator)
-
-
-def _compile(task: Task, call: Call, family: Family, program: Program | None, generator: Any) -> Any:
-    changed: list[int] = []
-    if program is None:
-        changed = family.widen(call)
-        program = family.find(call)
-    report = report_of(call.function)
     changes: list[str] = []
     by_value = False
     if program is None:
-        changes, by_value = _what_changed(task, call, family, changed)
-        program = Program(task, call, set(), generator is not None)
-        if family.start is None:
-            _, family.start = task.inputs(program)
-            family.start |= set(range(call.direct)) if task.watch_arguments else set()
-            family.dynamic |= family.start
-        program.dynamic = sorted(family.dynamic)
-    before = program.traces
-    started = time.perf_counter()
+        numbers = family.widen(call)
+        program = family.find(call)
+        if program is None:
+            changes, by_value = _what_changed(task, call, numbers)
+            program = _new_program(family, task, call, generator is not None)
+    traces, started = program.traces, time.perf_counter()
     try:
         result = program.run(task, call)
     except BaseException as error:
-        return _recover(task, call, family, program, error, generator)
-    if program.traces != before:
-        seconds = time.perf_counter() - started
-        if not changes and before:
-            changes = ["the shapes or dtypes of arrays changed"]
-        family.programs.setdefault(family.constants(call), []).append(program) if not before else None
-        family.numbers = list(call.numbers)
-        _latest[_group(task, call)] = ([segment.structure for segment in call.segments], list(call.numbers))
-        report.add(seconds, changes, by_value)
+        return _recover(task, call, family, error, generator)
+    if program.traces != traces:
+        if traces == 0:
+            family.programs.setdefault(family.constants(call), []).append(program)
+            family.numbers = list(call.numbers)
+            _latest[_group(task, call)] = ([segment.structure for segment in call.segments], family.numbers)
+        report_of(call.function).add(time.perf_counter() - started, changes or program.shape_changes, by_value)
     return result
 
 
-def _note_shapes(task: Task, call: Call, program: Program) -> None:
-    if program.traces > program.memory.get("noted", 1):
-        program.memory["noted"] = program.traces
-        report_of(call.function).add(0.0, ["the shapes or dtypes of arrays changed"])
+def _new_program(family: Family, task: Task, call: Call, has_generator: bool) -> Program:
+    program = Program(task, call, has_generator)
+    if family.start is None:
+        _, family.start = task.inputs(program)
+        family.start |= set(range(call.direct)) if task.watch_arguments else set()
+        family.dynamic |= family.start
+    program.dynamic = sorted(family.dynamic)
+    return program
 
 
 def _group(task: Task, call: Call) -> Any:
     return task.key[:1], id(report_of(call.function))
 
 
-def _what_changed(task: Task, call: Call, family: Family, numbers: list[int]) -> tuple[list[str], bool]:
+def _what_changed(task: Task, call: Call, numbers: list[int]) -> tuple[list[str], bool]:
     latest = _latest.get(_group(task, call))
     if latest is None:
         return [], False
@@ -295,7 +295,7 @@ def _number_paths(structures: list[Any], names: Sequence[str]) -> list[str]:
     ]
 
 
-def _recover(task: Task, call: Call, family: Family, program: Program, error: BaseException, generator: Any) -> Any:
+def _recover(task: Task, call: Call, family: Family, error: BaseException, generator: Any) -> Any:
     """Another way to run a call whose tracing failed: with the generator as input, with constant floats, or eagerly."""
     if isinstance(error, _Stopped):
         raise tidy(error.args[0])
@@ -306,7 +306,7 @@ def _recover(task: Task, call: Call, family: Family, program: Program, error: Ba
     if isinstance(error, Exception) and widened:
         family.must_be_constant |= widened
         family.dynamic -= widened
-        return _compile(task, call, family, family.find(call), generator)
+        return _run_in(family, task, call, generator)
     report = report_of(call.function)
     if isinstance(error, CannotCompile):
         family.eager = str(error)

@@ -209,7 +209,9 @@ class Context:
             if state is not None and state.changed():
                 state.restore()
                 raise CannotCompile("it draws from the random state of Python or NumPy")
-        self.reads = [copied.reads for copied in rebuilt.watched]
+        earlier, self.reads = self.reads, [copied.reads for copied in rebuilt.watched]
+        for before, now in zip(earlier, self.reads, strict=False):  # of another trace, for other shapes
+            now.answers = before.answers | now.answers
         return out, self._captured(rebuilt, leaves, strict)
 
     def _locate(self, error: SizeError) -> None:
@@ -225,14 +227,14 @@ class Context:
         for path, _, new in changes.others:
             if _holds_tracer(new):
                 raise CaptureError(
-                    f"{path} was set to a traced value ({_brief(new)}) while the function ran compiled or in a "
+                    f"{path} was set to a traced value ({brief(new)}) while the function ran compiled or in a "
                     f"gradient; only arrays "
                     f"that exist before the call, as an attribute, an item or a closure variable, can be replaced. "
                     f"Return the value instead, or make {path} an array of the same shape before the call"
                 )
         if changes.others and strict:
             path, old, new = changes.others[0]
-            raise CannotCompile(f"it changes {path} from {_brief(old)} to {_brief(new)}, which is no array")
+            raise CannotCompile(f"it changes {path} from {brief(old)} to {brief(new)}, which is no array")
         writes = {self.leaf_number(key): value for key, value in changes.leaves.items()}
         for place, (key, value) in changes.places.items():
             self._check_write(key, leaves[self.leaf_number(key)], value)
@@ -245,7 +247,7 @@ class Context:
     def _check_write(self, key: tuple[int, int], old: Any, new: Any) -> None:
         if tuple(old.shape) != tuple(new.shape) or _dtype(old) != _dtype(new):
             raise CaptureError(
-                f"{self.paths()[key]} changed from {_brief(old)} to {_brief(new)} during the call; an array "
+                f"{self.paths()[key]} changed from {brief(old)} to {brief(new)} during the call; an array "
                 f"that a function "
                 f"replaces keeps its shape and dtype"
             )
@@ -274,7 +276,8 @@ def _holds_tracer(x: Any) -> bool:
     return any(isinstance(leaf, jax.core.Tracer) for leaf in Walk().run(x).leaves)
 
 
-def _brief(x: Any) -> str:
+def brief(x: Any) -> str:
+    """A value in a message: dtype and shape of an array, else its text, shortened."""
     if hasattr(x, "shape") and hasattr(x, "dtype"):
         return f"{x.dtype}{list(x.shape)}"
     text = repr(x)

@@ -156,7 +156,9 @@ def fmap(f: Callable[..., Any], x: Any, *others: Any) -> Any:
                 new_leaves[k] = f(segment.leaves[k], *parts)
                 continue
             node = structure.nodes.get(what)
-            for i, child in data_children(node) if node is not None else ():
+            if node is None:  # a container of plain data
+                continue
+            for i, child in data_children(node):
                 if child[0] is REFERENCE or child[0] is NUMBER:
                     inner = tuple(matching_part(part, node, i, path) for part in parts)
                     pending.append((child, inner, child_path(node, i, path)))
