@@ -54,7 +54,7 @@ def main() -> None:
         print("\n" + tables[-1].show(options.markdown), flush=True)
     print("\n" + summary(tables, options.markdown))
     if options.update:
-        update(options.update, [about, summary(tables, True), *(table.show(True) for table in tables)])
+        update(options.update, [about + "\n", summary(tables, True), *(table.show(True) for table in tables)])
 
 
 def summary(tables: list[Table], markdown: bool) -> str:

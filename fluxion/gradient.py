@@ -106,7 +106,7 @@ class Found:
 
 def as_number(x: Any) -> Any:
     """A Python float where the value is known."""
-    return x if isinstance(x, jax.core.Tracer) or x.ndim else float(x)
+    return x if isinstance(x, jax.core.Tracer) or x.ndim else x.item()
 
 
 def scalar_loss(out: Any) -> Any:

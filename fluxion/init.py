@@ -52,13 +52,24 @@ def fans(*shape: int) -> tuple[int, int]:
     return kernel * shape[-2], kernel * shape[-1]
 
 
+def _drawn(draw: Callable[..., Array], shape: tuple[int, ...], rng: Generator | None, dtype: Any) -> Any:
+    """Draws of at least single precision. One program serves all shapes of up to the same power of two numbers, and what
+    is done with the draws is done by NumPy: compiling for every shape of a model would take seconds.
+    """
+    size = math.prod(shape)
+    padded = 1 << max(size - 1, 1023).bit_length()
+    flat = draw(generator(rng).next_key(), shape=(padded,), dtype=jnp.promote_types(dtype, jnp.float32))
+    if isinstance(flat, jax.core.Tracer):
+        return flat[:size].reshape(shape)
+    return np.asarray(flat)[:size].reshape(shape)
+
+
 def _uniform(shape: tuple[int, ...], bound: float, rng: Generator | None, dtype: Any) -> Array:
-    wide = jnp.promote_types(dtype, jnp.float32)
-    return generator(rng).uniform(shape, -bound, bound, wide).astype(dtype)
+    return jnp.asarray((2 * _drawn(jax.random.uniform, shape, rng, dtype) - 1) * bound, dtype)
 
 
 def _normal(shape: tuple[int, ...], std: Any, rng: Generator | None, dtype: Any) -> Array:
-    return (std * generator(rng).normal(shape, jnp.promote_types(dtype, jnp.float32))).astype(dtype)
+    return jnp.asarray(std * _drawn(jax.random.normal, shape, rng, dtype), dtype)
 
 
 def _root(fan: float) -> float:
@@ -149,10 +160,9 @@ def truncated_normal(
 
 
 def _truncated(shape: tuple[int, ...], mean: float, std: float, lo: float, hi: float, rng: Any, dtype: Any) -> Array:
-    wide = jnp.promote_types(dtype, jnp.float32)
-    key = generator(rng).next_key()
-    draws = jax.random.truncated_normal(key, (lo - mean) / std, (hi - mean) / std, shape, wide)
-    return jnp.clip(mean + std * draws, lo, hi).astype(dtype)
+    draw = functools.partial(jax.random.truncated_normal, lower=(lo - mean) / std, upper=(hi - mean) / std)
+    draws = _drawn(draw, shape, rng, dtype)
+    return jnp.asarray((mean + std * draws).clip(lo, hi), dtype)
 
 
 @initialiser
@@ -219,7 +229,7 @@ def zeros(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32) -
     >>> fx.zeros(2).tolist()
     [0.0, 0.0]
     """
-    return jnp.zeros(shape, dtype)
+    return jnp.asarray(np.zeros(shape), dtype)
 
 
 @initialiser
@@ -230,4 +240,4 @@ def ones(*shape: int, rng: Generator | None = None, dtype: Any = jnp.float32) ->
     >>> fx.ones(2).tolist()
     [1.0, 1.0]
     """
-    return jnp.ones(shape, dtype)
+    return jnp.asarray(np.ones(shape), dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -61,7 +62,10 @@ class Generator:
         return "Generator()"
 
 
-_default = Generator(0)
+@functools.lru_cache(maxsize=None)
+def _default() -> Generator:
+    """The default generator, made on first use: a key starts JAX's backend, which an import should not."""
+    return Generator(0)
 
 
 class _Current(threading.local):
@@ -85,7 +89,7 @@ def generator(rng: Generator | None = None) -> Generator:
         if not isinstance(rng, Generator):
             raise TypeError(f"rng= takes a fluxion.random.Generator, got {type(rng).__name__}; write Generator(seed)")
         return rng
-    return _current.generator or _default
+    return _current.generator or _default()
 
 
 @contextlib.contextmanager

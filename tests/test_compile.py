@@ -1,4 +1,4 @@
-"""One compilation for many calls: new lambdas, new arrays, new floats; captured writes; donation; nesting; threads; memory."""
+"""One compilation for many calls, captured writes, ties, donation, large containers, nesting, threads and memory."""
 
 import functools
 import gc
@@ -52,13 +52,13 @@ def no_tracers(*values):
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in Walk().run(values).leaves)
 
 
-# ------------------------------------------------------------------------------------------------ one compilation
+# --- one compilation
 
 
 def test_a_new_lambda_over_new_arrays_in_a_function_compiles_once():
     for i in range(5):
         x, y = i * ONES, ONES + i
-        f = lambda w: ((w * x - y) ** 2).sum()  # noqa: B023, E731
+        f = lambda w: ((w * x - y) ** 2).sum()  # noqa: B023
         np.testing.assert_allclose(fx.gradient(f, ONES)[0], 2 * i * (i * ONES - y))
     assert fx.explain(f).count == 1
 
@@ -203,7 +203,7 @@ def test_a_replaced_layer_is_named_in_the_report():
     assert "layers[1]" in str(fx.explain(f).compilations[-1].changes)
 
 
-# ------------------------------------------------------------------------------------------------ any argument, any result
+# --- any argument, any result
 
 
 def test_compile_decorates_functions():
@@ -378,7 +378,7 @@ def test_cycles_and_self_reference():
     assert fx.explain(f).count == 1
 
 
-# ------------------------------------------------------------------------------------------------ captured writes
+# --- captured writes
 
 
 def test_an_attribute_write_lands_each_time():
@@ -491,7 +491,8 @@ def test_a_random_key_can_be_state():
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(jnp.zeros(2), r"calls .*float32\[\].*float32\[2\]"), (jnp.zeros((), int), r"calls .*float32\[\].*int32\[\]")]
+    ("value", "text"),
+    [(jnp.zeros(2), r"calls .*float32\[\].*float32\[2\]"), (jnp.zeros((), int), r"calls .*float32\[\].*int32\[\]")],
 )
 def test_an_array_that_changes_shape_or_dtype_is_refused_by_name(value, text):
     m = Counter()
@@ -578,7 +579,7 @@ def test_a_nonlocal_that_was_no_array_is_an_error_that_names_it():
     assert last is None
 
 
-# ------------------------------------------------------------------------------------------------ ties
+# --- ties
 
 
 def _tied_by(kind):
@@ -624,7 +625,7 @@ def test_tied_weights_have_one_summed_gradient_and_stay_tied(kind):
     np.testing.assert_allclose(a.weight, w1 - 0.1 * jax.grad(lambda w: (x @ w @ w).sum())(w1), rtol=1e-5)
 
 
-# ------------------------------------------------------------------------------------------------ donation
+# --- donation
 
 
 def _aliases(w):
@@ -684,7 +685,7 @@ def test_the_state_of_an_optimiser_that_the_user_holds_stays_valid():
     assert all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(state))
 
 
-# ------------------------------------------------------------------------------------------------ large containers
+# --- large containers
 
 
 class Vocabulary(Weights):
@@ -747,7 +748,7 @@ def test_a_growing_history_does_not_recompile():
     def loss(m, x):
         return (m.w * x).sum()
 
-    for i in range(100):
+    for _ in range(100):
         m.history.append(float(fx.trainstep(loss, m, ONES, opt)))
     assert fx.explain(loss).count <= 2 and len(m.history) == 100
 
@@ -759,7 +760,7 @@ def test_a_model_with_a_large_vocabulary_can_be_mapped_and_destructured():
     assert type(re(flat).words) is dict and re(flat).words["word7"] == 7
 
 
-# ------------------------------------------------------------------------------------------------ nesting
+# --- nesting
 
 
 def loss_of(w, x):
@@ -767,9 +768,9 @@ def loss_of(w, x):
 
 
 def test_gradient_inside_gradient():
-    slope = lambda x: fx.gradient(lambda y: y**3, x)[0]  # noqa: E731
+    slope = lambda x: fx.gradient(lambda y: y**3, x)[0]
     assert fx.gradient(slope, 2.0) == (12.0,)
-    inner = lambda w: fx.gradient(loss_of, w, ONES)[0].sum()  # noqa: E731
+    inner = lambda w: fx.gradient(loss_of, w, ONES)[0].sum()
     np.testing.assert_allclose(fx.gradient(inner, ONES)[0], 2 * ONES)
 
 
@@ -781,7 +782,7 @@ def test_gradient_inside_trainstep():
 
 
 def test_gradient_inside_jit_vmap_and_scan():
-    slope = lambda w: fx.gradient(loss_of, w, ONES)[0]  # noqa: E731
+    slope = lambda w: fx.gradient(loss_of, w, ONES)[0]
     np.testing.assert_allclose(jax.jit(slope)(ONES), 2 * ONES)
     np.testing.assert_allclose(jax.vmap(slope)(jnp.ones((4, 3))), 2 * jnp.ones((4, 3)))
     descended, _ = jax.lax.scan(lambda w, _: (w - 0.25 * slope(w), None), ONES, length=2)
@@ -795,7 +796,7 @@ def test_jax_transformations_inside_a_compiled_function():
 
 def test_jax_grad_and_jit_of_a_model():
     m = fx.Dense(3, 1)
-    f = lambda x: m(x).sum()  # noqa: E731
+    f = lambda x: m(x).sum()
     np.testing.assert_allclose(jax.grad(f)(ONES), m.weight[:, 0], rtol=1e-6)
     np.testing.assert_allclose(jax.jit(f)(ONES), f(ONES), rtol=1e-6)
 
@@ -842,7 +843,7 @@ def test_writes_of_an_inner_gradient_land_once():
     assert float(m.calls) == 1 and no_tracers(m)
 
 
-# ------------------------------------------------------------------------------------------------ threads and memory
+# --- threads and memory
 
 
 def test_two_threads_train_two_models_at_once():
@@ -897,7 +898,7 @@ def test_a_dropped_model_is_freed_with_its_arrays(way):
     else:
         fx.compile(m)(x), fx.compile(lambda x: m(x))(x)
     alive = [weakref.ref(m), weakref.ref(m[0]), weakref.ref(m[0].weight), weakref.ref(m[1].mean)]
-    del m, opt
+    m = opt = None
     gc.collect()
     assert [r() is None for r in alive] == [True] * 4
 

@@ -1,4 +1,4 @@
-"""What cannot be compiled runs eagerly with the right answer and one notice; exceptions come through; Ctrl-C leaves a usable model."""
+"""What cannot be compiled runs eagerly with the right answer and one notice; exceptions come through; Ctrl-C too."""
 
 import os
 import random
@@ -106,7 +106,26 @@ def _min(x):
     return min(x[0], x[1])
 
 
-@pytest.mark.parametrize("f", [_if, _while, _assert, _float, _int, _item, _asarray, _numpy, _mask, _range, _list, _format, _sorted, _unique, _min])
+@pytest.mark.parametrize(
+    "f",
+    [
+        _if,
+        _while,
+        _assert,
+        _float,
+        _int,
+        _item,
+        _asarray,
+        _numpy,
+        _mask,
+        _range,
+        _list,
+        _format,
+        _sorted,
+        _unique,
+        _min,
+    ],
+)
 @pytest.mark.parametrize("way", ["compile", "gradient", "trainstep"])
 def test_a_decision_on_a_value_runs_eagerly_with_the_right_answer(f, way):
     x = jnp.array([2.0, 3.0, 4.0])
@@ -123,6 +142,14 @@ def test_a_decision_on_a_value_runs_eagerly_with_the_right_answer(f, way):
     if caught:
         assert caught[0].filename == __file__ and line_of(f) <= caught[0].lineno <= line_of(f) + 4
         assert f"{__file__}:{caught[0].lineno}" in str(caught[0].message)
+
+
+@pytest.mark.filterwarnings("ignore::fluxion.EagerNotice")
+def test_a_numpy_integer_can_be_a_shape():
+    n = np.int64(3)
+    assert fx.compile(lambda x: x * jnp.zeros(n))(1.0).shape == (3,)
+    with pytest.raises(TypeError, match="Shapes must be"):
+        fx.compile(lambda x: jnp.zeros("a"))(1.0)
 
 
 def test_the_notice_comes_once_and_the_report_remembers_it():
@@ -179,7 +206,7 @@ def test_a_numpy_buffer_can_be_written_into():
     assert m.buffer.tolist() == [7, 0, 0]
 
 
-# ------------------------------------------------------------------------------------------------ random state
+# --- random state
 
 DRAWS = {
     "random": (lambda: random.random(), lambda: random.seed(5)),
@@ -255,7 +282,7 @@ def test_the_default_generator_gives_the_same_bits_compiled_and_eager():
     assert not np.allclose(compiled[0], compiled[1])
 
 
-# ------------------------------------------------------------------------------------------------ Python state
+# --- Python state
 
 
 def test_a_python_counter_counts_eagerly_with_a_notice():
@@ -324,7 +351,7 @@ def test_an_object_made_inside_can_be_stored():
     assert type(box.item) is Item
 
 
-# ------------------------------------------------------------------------------------------------ eager mode
+# --- eager mode
 
 
 def test_eager_mode_compiles_nothing_and_gives_the_same_numbers():
@@ -362,7 +389,9 @@ def test_eager_mode_sees_values():
 
 def test_eager_mode_reads_values_inside_gradients():
     with fx.eager():
-        value, (g,) = fx.withgradient(lambda x: (x * float(x[0]) * np.asarray(x)[1]).sum() if x[0] > 0 else x.sum(), ONES)
+        value, (g,) = fx.withgradient(
+            lambda x: (x * float(x[0]) * np.asarray(x)[1]).sum() if x[0] > 0 else x.sum(), ONES
+        )
     assert float(value) == 3
     np.testing.assert_allclose(g, ONES)
 
@@ -424,7 +453,7 @@ def test_ctrl_c_during_training_leaves_a_usable_model():
     assert out.strip() == "fine"
 
 
-# ------------------------------------------------------------------------------------------------ exceptions
+# --- exceptions
 
 
 class Refused(Exception):
@@ -452,7 +481,9 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize(("way", "eager"), [(way, eager) for way in WAYS for eager in (False, True) if (way, eager) != ("compile", True)])
+@pytest.mark.parametrize(
+    ("way", "eager"), [(way, eager) for way in WAYS for eager in (False, True) if (way, eager) != ("compile", True)]
+)
 def test_an_exception_comes_through_unchanged(way, eager):
     m = Weights()
     opt = fx.setup(fx.Descent(0.1), m)
@@ -486,7 +517,10 @@ def test_an_exception_after_a_draw_leaves_the_default_generator_alone():
     assert np.array_equal(np.asarray(fx.random.generator().key), key)
 
 
-@pytest.mark.parametrize("kind", [ValueError, KeyError, AttributeError, NameError, TypeError, ZeroDivisionError, AssertionError, StopIteration])
+@pytest.mark.parametrize(
+    "kind",
+    [ValueError, KeyError, AttributeError, NameError, TypeError, ZeroDivisionError, AssertionError, StopIteration],
+)
 def test_ordinary_exceptions_keep_type_and_arguments(kind):
     def f(x):
         raise kind("text")

@@ -21,7 +21,7 @@ def ones(*shape):
     return jnp.ones(shape)
 
 
-# ------------------------------------------------------------------------------------------------ flatten and structure
+# --- flatten and structure
 
 
 def test_leaves_are_arrays_then_floats_each_array_once():
@@ -86,7 +86,7 @@ def test_a_structure_is_no_other_thing():
     assert flatten([1])[1] != [1]
 
 
-# ------------------------------------------------------------------------------------------------ rebuild and assign
+# --- rebuild and assign
 
 
 def test_rebuild_is_the_inverse_of_flatten():
@@ -145,12 +145,12 @@ def test_assign_of_a_number_in_a_tuple_is_refused_and_writes_nothing():
 
 def test_assign_to_the_cells_of_a_function():
     w = ones(2)
-    f = lambda x: x * w  # noqa: E731
+    f = lambda x: x * w
     assign(f, [2 * ones(2)])
     assert w.tolist() == [2, 2]
 
 
-# ------------------------------------------------------------------------------------------------ fmap
+# --- fmap
 
 
 def test_fmap_maps_arrays_only_into_a_new_value():
@@ -176,13 +176,15 @@ def test_fmap_keeps_cycles():
 
 def test_fmap_over_a_function_gives_a_function_with_its_own_cells():
     w = ones(2)
-    f = lambda x: x * w  # noqa: E731
+    f = lambda x: x * w
     g = fx.fmap(lambda a: a * 5, f)
     assert g(1.0).tolist() == [5, 5] and f(1.0).tolist() == [1, 1]
 
 
 def test_fmap_with_others_pairs_what_stands_in_the_same_place():
-    made = fx.fmap(lambda a, b, c: a + b * c, [ones(2), {"k": 1.5}], [2 * ones(2), {"k": 2.0}], [3 * ones(2), {"k": 4.0}])
+    made = fx.fmap(
+        lambda a, b, c: a + b * c, [ones(2), {"k": 1.5}], [2 * ones(2), {"k": 2.0}], [3 * ones(2), {"k": 4.0}]
+    )
     assert made[0].tolist() == [7, 7] and made[1]["k"] == 9.5
 
 
@@ -206,14 +208,19 @@ def test_fmap_of_a_tied_model_with_its_gradient_keeps_the_tie():
 
 @pytest.mark.parametrize(
     ("a", "b"),
-    [([ones(1)], [ones(1), ones(1)]), ({"a": ones(1)}, {"b": ones(1)}), (Box(w=ones(1)), Box(v=ones(1))), ([ones(1)], 3)],
+    [
+        ([ones(1)], [ones(1), ones(1)]),
+        ({"a": ones(1)}, {"b": ones(1)}),
+        (Box(w=ones(1)), Box(v=ones(1))),
+        ([ones(1)], 3),
+    ],
 )
 def test_fmap_of_different_trees_is_refused(a, b):
     with pytest.raises(ValueError, match="same structure"):
         fx.fmap(lambda x, y: x, a, b)
 
 
-# ------------------------------------------------------------------------------------------------ children, objects, trainables
+# --- children, objects, trainables
 
 
 def test_children_by_name_index_or_key():
@@ -249,7 +256,7 @@ def test_tied_and_integer_arrays_count_once_and_never():
     assert fx.params_count([]) == 0
 
 
-# ------------------------------------------------------------------------------------------------ destructure
+# --- destructure
 
 
 def test_destructure_round_trip():
@@ -292,7 +299,7 @@ def test_destructure_of_nothing():
     assert flat.shape == (0,) and re(flat) == ["a", 3]
 
 
-# ------------------------------------------------------------------------------------------------ freeze and thaw
+# --- freeze and thaw
 
 
 def test_frozen_layers_get_no_gradient_and_no_update():
@@ -328,7 +335,7 @@ def test_thaw_leaves_no_mark_and_takes_what_is_not_frozen():
 
 def test_a_closure_and_a_list_of_layers_can_be_frozen():
     w = fx.Dense(2, 1)
-    f = lambda x: w(x)  # noqa: E731
+    f = lambda x: w(x)
     fx.freeze(f)
     assert fx.trainables(f) == {} and fx.trainables(w) == {}
     fx.thaw([w])

@@ -231,8 +231,8 @@ def test_each_kind_is_built_anew_around_other_arrays(kind):
     np.testing.assert_array_equal(read(value), W)
 
 
-IMMUTABLE = {"tuple", "named tuple", "typed named tuple", "default", "bound method", "partial", "built-in method", "cached function",
-             "registered pytree", "mapping proxy"}  # fmt: skip
+IMMUTABLE = {"tuple", "named tuple", "typed named tuple", "default", "bound method", "partial", "built-in method"}
+IMMUTABLE |= {"cached function", "registered pytree", "mapping proxy"}
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in IMMUTABLE])
@@ -283,6 +283,13 @@ def test_containers_keep_their_settings():
     assert list(made[3]) == ["b", "a"]
 
 
+@pytest.mark.parametrize("n", [3, 100])
+def test_floats_in_containers_of_any_size_have_gradients(n):
+    values, table = [float(i) for i in range(n)], {str(i): float(i) for i in range(n)}
+    (g, h) = fx.gradient(lambda v, t: v[2] ** 2 + 3 * t["2"], values, table)
+    assert g[2] == 4.0 and h["2"] == 3.0 and g[1] == 0.0
+
+
 def test_an_empty_slot_stays_empty():
     assert not hasattr(fx.fmap(lambda a: a, Slotted(W)), "empty")
 
@@ -298,7 +305,10 @@ def test_numpy_scalars_and_arrays_are_leaves():
 
 
 def test_arrays_of_strings_and_objects_are_no_leaves():
-    assert fx.leaves([np.array(["a"]), np.array([{}], dtype=object), np.array(["2020-01-01"], dtype="datetime64[D]")]) == []
+    assert (
+        fx.leaves([np.array(["a"]), np.array([{}], dtype=object), np.array(["2020-01-01"], dtype="datetime64[D]")])
+        == []
+    )
 
 
 def test_integers_booleans_and_complex_numbers():

@@ -15,7 +15,7 @@ from fluxion.tree import kinds
 from fluxion.tree.kinds import ABSENT
 from fluxion.tree.walk import FOREIGN, REFERENCE, Node, Segment, Structure, Walk, is_plain_data
 
-SMALL = 6
+SMALL = 3
 Record = tuple[list[Any], int]
 
 

@@ -414,8 +414,9 @@ class Walk:
     def _is_data(self, x: Any, cls: type) -> bool:
         if not x or cls not in WATCHED:
             return False
-        if len(x) >= LARGE:
-            return is_plain_data(x)
+        if len(x) >= LARGE:  # floats in an argument of a gradient are not data, but what is differentiated
+            is_argument = self.watch is False and self.nested is not None
+            return is_plain_data(x) and not (is_argument and _verdicts[id(x)][3])
         if cls is not list or self.inside_class or not is_plain_data(x):
             return False
         self.segment.depends_on_watch = True
@@ -433,7 +434,7 @@ class Walk:
 
 
 WATCHED = (list, dict, set, tuple, frozenset)
-_verdicts: dict[int, tuple[Any, int, bool]] = {}
+_verdicts: dict[int, tuple[Any, int, bool, bool]] = {}
 
 
 def is_plain_data(x: Any) -> bool:
@@ -447,7 +448,8 @@ def is_plain_data(x: Any) -> bool:
     if known is None or known[0] is not x or known[1] != len(x):
         if len(_verdicts) >= 64:
             _verdicts.pop(next(iter(_verdicts)))
-        known = _verdicts[id(x)] = (x, len(x), _holds_plain_data(x))
+        values = x.values() if isinstance(x, dict) else x
+        known = _verdicts[id(x)] = (x, len(x), _holds_plain_data(x), any(type(value) is float for value in values))
     return known[2]
 
 
