@@ -13,6 +13,7 @@ from fluxion.compile.engine import Program, Task, run
 from fluxion.compile.outputs import pack, unpack
 from fluxion.compile.trace import Call, Context, commit
 from fluxion.mode import gradient_mode
+from fluxion.packing import Bundle, unbundle
 from fluxion.tree import kinds
 from fluxion.tree.functions import is_inexact
 from fluxion.tree.select import Gradient, GradientBuilder, Pending, Trainable, resolve
@@ -31,7 +32,8 @@ class Differentiation:
         self.order = sorted(i for i in self.leaves if context.inexact[i])
         direct = self.children == [(NUMBER, 0)]
         self._only_number = 0 if direct and not self.leaves and set(self.numbers) == {0} else None
-        self._keys = [{context.leaf_number(key) for key in part.leaves} for part in chosen]
+        self._has_arrays = [any(context.inexact[context.leaf_number(key)] for key in part.leaves) for part in chosen]
+        self._picks: dict[tuple[int, tuple[int, ...]], tuple[int | None, ...]] = {}
 
     def value_and_gradient(
         self, leaves: list[Any], numbers: list[Any], strict: bool, loss_of: Callable[[Any], Any]
@@ -55,21 +57,30 @@ class Differentiation:
         )
         return out, writes, leaf_gradients, number_gradients
 
-    def arrange(self, leaves: dict[int, Any], numbers: dict[int, Any]) -> tuple[Any, ...]:
+    def arrange(self, leaves: Bundle | dict[int, Any], numbers: dict[int, Any]) -> tuple[Any, ...]:
         """The gradients, one per argument, each in the shape of the argument."""
         if self._only_number is not None:
             return (as_number(numbers[self._only_number]),)
         found = Found(self, leaves, numbers)
         return tuple(
-            found.later(child) if keys & leaves.keys() else found.builder().build(0, child)
-            for child, keys in zip(self.children, self._keys, strict=True)
+            found.later(child) if has_arrays else found.builder().build(0, child)
+            for child, has_arrays in zip(self.children, self._has_arrays, strict=True)
         )
+
+    def picks(self, number: int, order: tuple[int, ...]) -> tuple[int | None, ...]:
+        """Where in a bundle of that order the gradient of each array of structure `number` is."""
+        key = number, order
+        if key not in self._picks:
+            start = sum(self.context.leaf_counts[:number])
+            positions = {n: i for i, n in enumerate(order)}
+            self._picks[key] = tuple(positions.get(start + k) for k in range(self.context.leaf_counts[number]))
+        return self._picks[key]
 
 
 class Found:
-    """Gradients as they came out of a program, by number, until somebody asks for them by name."""
+    """Gradients as they came out of a program until somebody asks for them by name."""
 
-    def __init__(self, plan: Differentiation, leaves: dict[int, Any], numbers: dict[int, Any]) -> None:
+    def __init__(self, plan: Differentiation, leaves: Bundle | dict[int, Any], numbers: dict[int, Any]) -> None:
         self._plan, self._leaves, self._numbers = plan, leaves, numbers
         self._builder: GradientBuilder | None = None
 
@@ -77,9 +88,10 @@ class Found:
         """What arranges them."""
         if self._builder is None:
             plan = self._plan
+            leaves = unbundle(self._leaves) if isinstance(self._leaves, Bundle) else self._leaves
             self._builder = GradientBuilder(
                 plan.context.structures,
-                {plan.leaves[i]: value for i, value in self._leaves.items()},
+                {plan.leaves[i]: value for i, value in leaves.items()},
                 {plan.numbers[i]: as_number(value) for i, value in self._numbers.items()},
             )
         return self._builder
@@ -93,15 +105,11 @@ class Found:
             return self.builder().build(0, child)
         return Gradient.later(Pending(self, number, node))
 
-    def of_structure(self, number: int, structure: Structure) -> list[Any] | None:
-        """The gradient of each array of one structure, None where there is none; None if they are of another
-        structure.
-        """
-        context = self._plan.context
-        if context.structures[number] != structure:
+    def of_structure(self, number: int, structure: Structure) -> tuple[Bundle, tuple[int | None, ...]] | None:
+        """All gradients, and where among them those of the arrays of one structure are; None if they are of another."""
+        if not isinstance(self._leaves, Bundle) or self._plan.context.structures[number] != structure:
             return None
-        start = sum(context.leaf_counts[:number])
-        return [self._leaves.get(i) for i in range(start, start + context.leaf_counts[number])]
+        return self._leaves, self._plan.picks(number, self._leaves.numbers)
 
 
 def as_number(x: Any) -> Any:
@@ -158,7 +166,8 @@ class Differentiate(Task):
     def body(
         self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool
     ) -> Any:
-        return self.plan(context).value_and_gradient(leaves, numbers, strict, scalar_loss)
+        out, writes, gradients, floats = self.plan(context).value_and_gradient(leaves, numbers, strict, scalar_loss)
+        return out, writes, Bundle.of(gradients) if strict and gradients else gradients, floats
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
         out, writes, leaf_gradients, number_gradients = outputs

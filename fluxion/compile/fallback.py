@@ -70,7 +70,8 @@ def cannot_trace(error: BaseException) -> bool:
     if isinstance(error, AttributeError):
         return isinstance(error.obj, jax.core.Tracer) and hasattr(np.ndarray, error.name)
     return isinstance(error, CANNOT_TRACE) or (
-        isinstance(error, TypeError) and str(error).startswith(("JAX arrays are immutable", "Shapes must be 1D sequences"))
+        isinstance(error, TypeError)
+        and str(error).startswith(("JAX arrays are immutable", "Shapes must be 1D sequences"))
     )
 
 

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fluxion.optimise.packing import Packing
 from fluxion.optimise.rules import OptimiserChain, Rule, is_optax
+from fluxion.packing import Packing
 from fluxion.tree.functions import trainables
 from fluxion.tree.kinds import Identity
 from fluxion.tree.plan import check_writable
@@ -75,7 +75,9 @@ class OptState:
         self.rule = rule
         self.steps = 0
         self.signature = Signature(params)
-        state = self.transformation(self.current_rule()).init({path: jnp.asarray(array) for path, array in params.items()})
+        state = self.transformation(self.current_rule()).init(
+            {path: jnp.asarray(array) for path, array in params.items()}
+        )
         leaves, self.definition = jax.tree.flatten(state)
         self.packing = Packing(leaves)
         # fresh buffers: the program takes them over at each update

@@ -15,6 +15,9 @@ from fluxion.tree.select import Gradient, Trainable, data_children, matching_par
 from fluxion.tree.walk import REFERENCE, SEGMENT, Structure
 
 
+Picks = tuple[int | None, ...]
+
+
 class Layout:
     """Where the trainable arrays of a structure are: their numbers among all arrays, and their paths."""
 
@@ -31,18 +34,19 @@ class Layout:
         everything = dict.fromkeys(path.removeprefix(".") for path in paths.values())
         self.paths = Paths(trainable, tuple(path for path in everything if path not in trainable))
 
-    def gradients(self, gradient: Any) -> list[Any]:
-        """The gradient of each trainable array, None where there is none."""
+    def gradients(self, gradient: Any) -> tuple[Any, Picks | None]:
+        """The gradient of each trainable array, None where there is none; or a bundle, and where in it they are."""
         number, (marker, what) = resolve(self.context.structures, 0, self.context.argument(0))
         pending = getattr(gradient, "_pending", None) if type(gradient) is Gradient else None
         if pending is not None and self._in_one_structure == number:
             whole = pending.found.of_structure(pending.number, self.context.structures[number])
             if whole is not None and pending.node.index == what:
-                return [whole[k] for _, k in self.keys]
+                bundle, picks = whole
+                return bundle, tuple(picks[k] for _, k in self.keys)
         found: dict[tuple[int, int], Any] = {}
         self._collect(number, (marker, what), gradient, "", found)
         indices = [self.context.structures[s].leaf_indices[k] for s, k in self.keys]
-        return [found.get((s, index)) for (s, _), index in zip(self.keys, indices, strict=True)]
+        return [found.get((s, index)) for (s, _), index in zip(self.keys, indices, strict=True)], None
 
     def _collect(self, number: int, child: Any, part: Any, path: str, found: dict[tuple[int, int], Any]) -> None:
         number, (marker, what) = resolve(self.context.structures, number, child)
@@ -99,20 +103,20 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     call = Call(None, (model,), True)
     layout = layout_of(call)
     try:
-        gradients = layout.gradients(gradient)
+        gradients, picks = layout.gradients(gradient)
     except ValueError as error:
         raise ValueError(f"this gradient is not one of this model: {error}") from None
     leaves = call.leaves()
     params = [leaves[number] for number in layout.numbers]
     del leaves
     if is_eager() or call.traced or not outside_traces():
-        new, new_state = _step(opt_state, layout.paths)(
+        new, new_state = _step(opt_state, layout.paths, picks)(
             params, gradients, opt_state.leaves, opt_state.hyperparameters()[1]
         )
         refuse_tracers([*params, *opt_state.leaves], [*new, *new_state])
         _land(call, layout, opt_state, (new, new_state))
         return
-    run = _compiled(opt_state, layout.paths)
+    run = _compiled(opt_state, layout.paths, picks)
     owners = call.owners()
     params = copy_if_shared(params, [owners[number] for number in layout.numbers])
     floats = opt_state.hyperparameters()[1]
@@ -162,10 +166,13 @@ class Paths(NamedTuple):
     frozen: tuple[str, ...]
 
 
-def _step(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
+def _step(opt_state: OptState, paths: Paths, picks: Picks | None) -> Callable[..., Any]:
     updater, signature = opt_state.updater(), opt_state.signature
 
-    def step(params: list[Any], gradients: list[Any], leaves: list[Any], floats: list[Any]) -> Any:
+    def step(params: list[Any], gradients: Any, leaves: list[Any], floats: list[Any]) -> Any:
+        if picks is not None:
+            arrays = gradients.packing.unpack(gradients.packed)
+            gradients = [None if i is None else arrays[i] for i in picks]
         _check(signature, paths, params, gradients)
         named = dict(zip(paths.trainable, params, strict=True))
         given = {path: g for path, g in zip(paths.trainable, gradients, strict=True) if g is not None}
@@ -178,12 +185,12 @@ def _step(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
 _programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
-def _compiled(opt_state: OptState, paths: Paths) -> Callable[..., Any]:
+def _compiled(opt_state: OptState, paths: Paths, picks: Picks | None) -> Callable[..., Any]:
     rule_key, _ = opt_state.hyperparameters()
-    key = (rule_key, opt_state.definition, opt_state.signature, paths)
+    key = (rule_key, opt_state.definition, opt_state.signature, paths, picks)
     program = _programs.get(key)
     if program is None:
         if len(_programs) > 256:
             _programs.clear()
-        program = _programs[key] = jax.jit(_step(opt_state, paths), donate_argnums=(0, 2))
+        program = _programs[key] = jax.jit(_step(opt_state, paths, picks), donate_argnums=(0, 2))
     return program

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -23,8 +23,15 @@ class Packing:
             if self.sizes[i] <= SMALL and not jnp.issubdtype(array.dtype, jax.dtypes.extended):
                 groups.setdefault(jnp.dtype(array.dtype), []).append(i)
         self.groups = [members for members in groups.values() if len(members) > 1]
+        self._key = (tuple(self.shapes), tuple(jnp.dtype(array.dtype) for array in arrays))
         joined = {i for members in self.groups for i in members}
         self.single = [i for i in range(len(arrays)) if i not in joined]
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (type(other) is Packing and self._key == other._key)
+
+    def __hash__(self) -> int:
+        return hash(self._key)
 
     def pack(self, arrays: Sequence[Any]) -> list[Any]:
         """The vectors, then the large arrays."""
@@ -42,3 +49,33 @@ class Packing:
         for i, array in zip(self.single, packed[len(self.groups) :], strict=True):
             arrays[i] = array
         return arrays
+
+
+class Bundle:
+    """Numbered arrays on their way out of one program and into the next: `numbers[i]` is the number of array `i`."""
+
+    def __init__(self, packed: Sequence[Any], numbers: tuple[int, ...], packing: Packing) -> None:
+        self.packed, self.numbers, self.packing = packed, numbers, packing
+
+    @classmethod
+    def of(cls, arrays: Mapping[int, Any]) -> Bundle:
+        """A bundle of some arrays."""
+        packing = Packing(list(arrays.values()))
+        return cls(packing.pack(list(arrays.values())), tuple(arrays), packing)
+
+    def arrays(self) -> dict[int, Any]:
+        """The arrays by number."""
+        return dict(zip(self.numbers, self.packing.unpack(self.packed), strict=True))
+
+
+jax.tree_util.register_pytree_node(
+    Bundle,
+    lambda bundle: (tuple(bundle.packed), (bundle.numbers, bundle.packing)),
+    lambda static, packed: Bundle(packed, *static),
+)
+
+
+@jax.jit
+def unbundle(bundle: Bundle) -> dict[int, Any]:
+    """The arrays of a bundle, by one program."""
+    return bundle.arrays()
