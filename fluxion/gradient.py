@@ -17,7 +17,7 @@ from fluxion.packing import Bundle, unbundle
 from fluxion.tree import kinds
 from fluxion.tree.functions import is_inexact
 from fluxion.tree.select import Gradient, GradientBuilder, Pending, Trainable, resolve
-from fluxion.tree.walk import NUMBER, REFERENCE, Structure
+from fluxion.tree.structure import NUMBER, REFERENCE, Structure
 
 
 class Differentiation:

@@ -53,8 +53,8 @@ def fans(*shape: int) -> tuple[int, int]:
 
 
 def _drawn(draw: Callable[..., Array], shape: tuple[int, ...], rng: Generator | None, dtype: Any) -> Any:
-    """Draws of at least single precision. One program serves all shapes of up to the same power of two numbers, and what
-    is done with the draws is done by NumPy: compiling for every shape of a model would take seconds.
+    """Draws of at least single precision. One program serves all shapes of up to the same power of two numbers, and
+    what is done with the draws is done by NumPy: compiling for every shape of a model would take seconds.
     """
     size = math.prod(shape)
     padded = 1 << max(size - 1, 1023).bit_length()

@@ -62,7 +62,7 @@ class Generator:
         return "Generator()"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _default() -> Generator:
     """The default generator, made on first use: a key starts JAX's backend, which an import should not."""
     return Generator(0)

@@ -77,9 +77,7 @@ class Step(Task):
         step = self.opt_state.updater()
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
         new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, floats)
-        writes = {
-            i: jnp.where(healthy, value, leaves[context.written_leaf(i)]) for i, value in writes.items()
-        }
+        writes = {i: jnp.where(healthy, value, leaves[context.written_leaf(i)]) for i, value in writes.items()}
         weights = [writes.pop(i, new[names[i]] if i in names else leaves[i]) for i in plan.order]
         return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
 

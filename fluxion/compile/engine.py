@@ -281,7 +281,7 @@ def _what_changed(task: Task, call: Call, numbers: list[int]) -> tuple[list[str]
 
 def _number_paths(structures: list[Any], names: Sequence[str]) -> list[str]:
     from fluxion.tree.rebuild import child_path
-    from fluxion.tree.walk import NUMBER
+    from fluxion.tree.structure import NUMBER
 
     paths = find_paths(structures, names)
     found: dict[tuple[int, int], str] = {}

@@ -7,7 +7,8 @@ from typing import Any
 import jax
 
 from fluxion.tree.rebuild import Rebuilt
-from fluxion.tree.walk import Structure, Walk
+from fluxion.tree.structure import Structure
+from fluxion.tree.walk import Walk
 
 
 class Packed:

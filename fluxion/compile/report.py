@@ -13,8 +13,8 @@ from fluxion.errors import RecompileWarning
 from fluxion.tree.kinds import ABSENT
 from fluxion.tree.rebuild import child_path
 from fluxion.tree.select import resolve
+from fluxion.tree.structure import DATA, NUMBER, REFERENCE, STATIC, Structure
 from fluxion.tree.user import code_info, is_user_file
-from fluxion.tree.walk import DATA, NUMBER, REFERENCE, STATIC, Structure
 
 WARN_AFTER = 5
 

@@ -19,7 +19,8 @@ from fluxion.tree.kinds import ABSENT
 from fluxion.tree.large import Reads
 from fluxion.tree.plan import Plan, PlanCache, write
 from fluxion.tree.rebuild import Changes, Rebuilt, find_paths
-from fluxion.tree.walk import Segment, Structure, Walk
+from fluxion.tree.structure import Structure
+from fluxion.tree.walk import Segment, Walk
 
 
 class NeedsGenerator(BaseException):
@@ -117,7 +118,6 @@ class Call:
         for segment, part in zip(self.segments, inside, strict=True):
             if part:
                 segment.write(part) if isinstance(segment, Plan) else write(segment, part)
-
 
     def _refuse_leaks(self, values: dict[int, Any], context: Context) -> None:
         leaves = self.leaves()

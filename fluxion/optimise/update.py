@@ -12,8 +12,7 @@ from fluxion.compile.trace import Call, Context
 from fluxion.optimise.state import OptState, Signature, _check_state, copy_if_shared
 from fluxion.tree.functions import is_inexact
 from fluxion.tree.select import Gradient, Trainable, data_children, matching_part, resolve
-from fluxion.tree.walk import REFERENCE, SEGMENT, Structure
-
+from fluxion.tree.structure import REFERENCE, SEGMENT, Structure
 
 Picks = tuple[int | None, ...]
 

@@ -12,7 +12,8 @@ from fluxion.tree import kinds
 from fluxion.tree.plan import write
 from fluxion.tree.rebuild import Rebuilt, child_path, find_paths
 from fluxion.tree.select import Trainable, data_children, label, matching_part
-from fluxion.tree.walk import NUMBER, REFERENCE, Segment, Structure, Walk, flatten
+from fluxion.tree.structure import NUMBER, REFERENCE, Structure
+from fluxion.tree.walk import Segment, Walk, flatten
 
 
 def leaves(x: Any) -> list[Any]:
@@ -28,7 +29,8 @@ def leaves(x: Any) -> list[Any]:
 def rebuild(structure: Structure, leaves: Sequence[Any]) -> Any:
     """A new value of the structure that `flatten` gave, holding other leaves; the inverse of `flatten`.
 
-    Functions are new functions over new cells and globals; what was shared is shared again. `ValueError` if the count differs.
+    Functions are new functions over new cells and globals; what was shared is shared again. `ValueError` if the
+    count differs.
 
     >>> import fluxion as fx
     >>> values, structure = fx.tree.flatten([1.0, 2.0, "name"])
@@ -61,7 +63,9 @@ def assign(x: Any, leaves: Sequence[Any]) -> None:
             if marker is NUMBER and what in numbers:
                 place = node.kind.place(segment.objects[node.index], node.header, i)
                 if place is None:
-                    raise TypeError(f"the number in {node.kind.path(node.header, i)} of a tuple cannot be changed in place")
+                    raise TypeError(
+                        f"the number in {node.kind.path(node.header, i)} of a tuple cannot be changed in place"
+                    )
                 places.append((*place, numbers[what]))
     write(segment, dict(enumerate(leaves[:count])))
     for setter, key, value in places:
@@ -75,7 +79,8 @@ def _check_count(structure: Structure, leaves: Sequence[Any]) -> None:
 
 
 def children(x: Any) -> dict[Any, Any]:
-    """The parts of a value one level down, by field name, index or key; empty for an array or a number. Flux: `Functors.children`.
+    """The parts of a value one level down, by field name, index or key; empty for an array or a number. Flux:
+    `Functors.children`.
 
     >>> import fluxion as fx
     >>> list(fx.children(fx.Dense(3, 2)))
@@ -125,10 +130,12 @@ def _reachable(segment: Segment) -> list[int]:
 
 
 def fmap(f: Callable[..., Any], x: Any, *others: Any) -> Any:
-    """A new value like `x`, with `f` applied to each array, together with what stands there in the others (Flux: `fmap`).
+    """A new value like `x`, with `f` applied to each array, together with what stands there in the others (Flux:
+    `fmap`).
 
-    Where another holds None (a gradient of something that has none) the leaf of `x` is kept. Python floats are mapped only where
-    others hold something. What is shared in `x` is shared in the result. `ValueError` where the structures differ.
+    Where another holds None (a gradient of something that has none) the leaf of `x` is kept. Python floats are
+    mapped only where others hold something. What is shared in `x` is shared in the result. `ValueError` where the
+    structures differ.
 
     >>> import fluxion as fx
     >>> model = fx.Dense(2, 1)
@@ -166,7 +173,8 @@ def fmap(f: Callable[..., Any], x: Any, *others: Any) -> Any:
 
 
 def trainables(model: Any) -> dict[str, Any]:
-    """The arrays that training changes, by path; a tied array once, frozen and integer ones not at all (Flux: `trainables`).
+    """The arrays that training changes, by path; a tied array once, frozen and integer ones not at all (Flux:
+    `trainables`).
 
     >>> import fluxion as fx
     >>> [(path, w.shape) for path, w in fx.trainables(fx.Chain(fx.Dense(3, 2))).items()]
@@ -195,9 +203,11 @@ def params_count(model: Any) -> int:
 
 
 def destructure(model: Any) -> tuple[Any, Callable[[Any], Any]]:
-    """`(flat, re)`: one vector of all trainable numbers, and the function that builds the model anew from such a vector.
+    """`(flat, re)`: one vector of all trainable numbers, and the function that builds the model anew from such a
+    vector.
 
-    `re(flat)` restores shapes, types and sharing, and is differentiable. `ValueError` for a vector of another length. Flux: `destructure`.
+    `re(flat)` restores shapes, types and sharing, and is differentiable. `ValueError` for a vector of another
+    length. Flux: `destructure`.
 
     >>> import fluxion as fx
     >>> flat, re = fx.destructure(fx.Dense(3, 2))
@@ -213,7 +223,9 @@ def destructure(model: Any) -> tuple[Any, Callable[[Any], Any]]:
 
     def re(vector: Any) -> Any:
         if jnp.shape(vector) != flat.shape:
-            raise ValueError(f"this model takes a vector of length {flat.size}, got an array of shape {jnp.shape(vector)}")
+            raise ValueError(
+                f"this model takes a vector of length {flat.size}, got an array of shape {jnp.shape(vector)}"
+            )
         new, start = list(template), 0
         for k in ordinals:
             size = int(np.prod(template[k].shape))
@@ -225,9 +237,11 @@ def destructure(model: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 
 def freeze(model: Any) -> None:
-    """Keeps the arrays of a model or layer from training, until `thaw`: they get no gradient and no update. Flux: `freeze!`.
+    """Keeps the arrays of a model or layer from training, until `thaw`: they get no gradient and no update. Flux:
+    `freeze!`.
 
-    Every object below is marked, so `freeze(model); thaw(model.head)` trains the head alone. `TypeError` for what holds no object.
+    Every object below is marked, so `freeze(model); thaw(model.head)` trains the head alone. `TypeError` for what
+    holds no object.
 
     >>> import fluxion as fx
     >>> model = fx.Chain(fx.Dense(3, 2), fx.Dense(2, 1))
@@ -250,7 +264,8 @@ def _owners(model: Any, verb: str) -> list[Any]:
     found = [x for x in objects(model) if hasattr(x, "__dict__") and not isinstance(x, type)]
     if not found:
         raise TypeError(
-            f"{verb} takes a model or a layer, got {type(model).__name__}; arrays in a bare list, tuple or dict cannot be "
+            f"{verb} takes a model or a layer, got {type(model).__name__}; arrays in a bare list, tuple or dict "
+            f"cannot be "
             f"marked: put them in an object, or leave them out of setup"
         )
     return found

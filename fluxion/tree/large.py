@@ -1,4 +1,6 @@
-"""Containers of plain data (a vocabulary, a loss history) are guarded by what a function reads of them, not by all their entries."""
+"""Containers of plain data (a vocabulary, a loss history) are guarded by what a function reads of them, not by all
+their entries.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,9 @@ import numpy as np
 _ALL = object()
 _LENGTH = object()
 _MISSING = object()
-_PLAIN = frozenset((int, float, complex, bool, str, bytes, type(None), tuple, range, np.dtype, type(...), type(_MISSING)))
+_PLAIN = frozenset(
+    (int, float, complex, bool, str, bytes, type(None), tuple, range, np.dtype, type(...), type(_MISSING))
+)
 misjudged: set[int] = set()  # containers taken for plain data that turned out to hold something else
 
 
@@ -29,7 +33,13 @@ class Reads:
 
 def _ask(x: Any, question: Any) -> Any:
     if question is _ALL:
-        return tuple(x.items()) if isinstance(x, dict) else tuple(sorted(x, key=repr)) if isinstance(x, set | frozenset) else tuple(x)
+        return (
+            tuple(x.items())
+            if isinstance(x, dict)
+            else tuple(sorted(x, key=repr))
+            if isinstance(x, set | frozenset)
+            else tuple(x)
+        )
     if question is _LENGTH:
         return len(x)
     kind, key = question
@@ -61,7 +71,13 @@ def _note_all(x: Any) -> None:
 
 def _record(x: Any, question: Any) -> None:
     answer = x.reads.answers[question] = _ask(x.content, question)
-    values = x.content.values() if question is _ALL and isinstance(x.content, dict) else answer if question is _ALL else (answer,)
+    values = (
+        x.content.values()
+        if question is _ALL and isinstance(x.content, dict)
+        else answer
+        if question is _ALL
+        else (answer,)
+    )
     if not set(map(type, values)) <= _PLAIN and not all(isinstance(value, np.dtype) for value in values):
         misjudged.add(id(x.content))
         x.reads.mutated = True
@@ -121,12 +137,63 @@ def _get(self: Any, key: Any, default: Any = None) -> Any:
     return self[key] if key in self else default
 
 
-_WHOLE = ("__iter__", "__reversed__", "__eq__", "__ne__", "__add__", "__or__", "__and__", "__sub__", "__repr__", "__lt__", "__le__",
-          "__gt__", "__ge__", "__mul__", "__rmul__", "__xor__", "keys", "values", "items", "copy", "index", "count", "union", "issubset", "issuperset",
-          "intersection", "difference", "isdisjoint", "symmetric_difference")  # fmt: skip
-_MUTATORS = ("__setitem__", "__delitem__", "__iadd__", "__imul__", "__ior__", "__iand__", "__isub__", "__ixor__", "append", "extend", "insert", "pop", "popitem", "remove", "clear",
-             "sort", "reverse", "update", "setdefault", "add", "discard", "difference_update", "intersection_update",
-             "symmetric_difference_update")  # fmt: skip
+_WHOLE = [
+    "__iter__",
+    "__reversed__",
+    "__eq__",
+    "__ne__",
+    "__add__",
+    "__or__",
+    "__and__",
+    "__sub__",
+    "__repr__",
+    "__lt__",
+    "__le__",
+    "__gt__",
+    "__ge__",
+    "__mul__",
+    "__rmul__",
+    "__xor__",
+    "keys",
+    "values",
+    "items",
+    "copy",
+    "index",
+    "count",
+    "union",
+    "issubset",
+    "issuperset",
+    "intersection",
+    "difference",
+    "isdisjoint",
+    "symmetric_difference",
+]
+_MUTATORS = [
+    "__setitem__",
+    "__delitem__",
+    "__iadd__",
+    "__imul__",
+    "__ior__",
+    "__iand__",
+    "__isub__",
+    "__ixor__",
+    "append",
+    "extend",
+    "insert",
+    "pop",
+    "popitem",
+    "remove",
+    "clear",
+    "sort",
+    "reverse",
+    "update",
+    "setdefault",
+    "add",
+    "discard",
+    "difference_update",
+    "intersection_update",
+    "symmetric_difference_update",
+]
 
 
 _REFLECTED = {"add": operator.add, "or": operator.or_, "and": operator.and_, "sub": operator.sub, "xor": operator.xor}
@@ -142,13 +209,16 @@ def _watched_class(base: type) -> type:
     namespace["__contains__"] = _contains
     namespace.update((name, _note(_ALL)(name)) for name in _WHOLE if hasattr(base, name))
     namespace.update((name, _mutator(name)) for name in _MUTATORS if hasattr(base, name))
-    namespace.update((f"__r{name}__", _reflected(call)) for name, call in _REFLECTED.items() if hasattr(base, f"__{name}__"))
+    namespace.update(
+        (f"__r{name}__", _reflected(call)) for name, call in _REFLECTED.items() if hasattr(base, f"__{name}__")
+    )
     if base.__hash__ is not None:
         namespace["__hash__"] = _note(_ALL)("__hash__")
     return type(f"Watched{base.__name__.capitalize()}", (base,), namespace)
 
 
 _CLASSES = {base: _watched_class(base) for base in (list, dict, set, tuple, frozenset)}
+
 
 def _as_tree(x: Any) -> tuple[Any, Any]:
     _note_all(x)

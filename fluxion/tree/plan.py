@@ -1,7 +1,7 @@
 """Remembered walks: an object that has not changed is not walked again.
 
-A `Plan` keeps what a walk of one object found together with the identity of everything that it looked at. Checking these
-identities is a handful of passes that run in C, so an unchanged model costs about 0.1 us a node instead of 1 us.
+A `Plan` keeps what a walk of one object found together with the identity of everything that it looked at. Checking
+these identities is a handful of passes that run in C, so an unchanged model costs about 0.1 us a node instead of 1 us.
 """
 
 from __future__ import annotations
@@ -12,8 +12,10 @@ import weakref
 from typing import Any
 
 from fluxion.tree import kinds
+from fluxion.tree.classify import is_plain_data
 from fluxion.tree.kinds import ABSENT
-from fluxion.tree.walk import FOREIGN, REFERENCE, Node, Segment, Structure, Walk, is_plain_data
+from fluxion.tree.structure import REFERENCE, Node, Structure
+from fluxion.tree.walk import FOREIGN, Segment, Walk
 
 SMALL = 3
 Record = tuple[list[Any], int]
@@ -87,7 +89,9 @@ class Watched:
 
 
 def watch_node(watched: Watched, x: Any, node: Node) -> list[Record | None] | None:
-    """Watches one value; returns where each child is recorded (None: it cannot change), or None if it cannot be watched."""
+    """Watches one value; returns where each child is recorded (None: it cannot change), or None if it cannot be
+    watched.
+    """
     kind, header = node.kind, node.header
     if isinstance(kind, kinds.ListKind):
         return list(watched.add_list(x))
@@ -171,7 +175,9 @@ class Plan(Segment):
 
     def holds(self, x: Any) -> bool:
         """True if the plan is of `x` and `x` has not changed."""
-        return self.valid and self._reference() is x and self._watched.unchanged() and all(map(is_plain_data, self.data))
+        return (
+            self.valid and self._reference() is x and self._watched.unchanged() and all(map(is_plain_data, self.data))
+        )
 
     def find(self, x: Any) -> int | None:
         index = self.positions.get(id(x))
@@ -277,16 +283,14 @@ class _Writer:
                     self.holders.setdefault(what, []).append((node, i))
 
     def run(self, values: dict[int, Any]) -> None:
-        places = [
-            place
-            for k, value in values.items()
-            for place in self.places(self.structure.leaf_indices[k], value)
-        ]
+        places = [place for k, value in values.items() for place in self.places(self.structure.leaf_indices[k], value)]
         for setter, key, value in places:
             setter(key, value)
 
     def places(self, index: int, value: Any) -> list[tuple[Any, Any, Any]]:
-        """Where the value of `index` has to be written; an immutable holder is built anew and written to its own holders."""
+        """Where the value of `index` has to be written; an immutable holder is built anew and written to its own
+        holders.
+        """
         found: list[tuple[Any, Any, Any]] = []
         holders = self.holders.get(index, [])
         if not holders or any(self.objects[node.index] is None for node, _ in holders):

@@ -8,7 +8,7 @@ from typing import Any
 
 from fluxion.tree import kinds
 from fluxion.tree.large import watched_copy
-from fluxion.tree.walk import DATA, NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Node, Structure
+from fluxion.tree.structure import DATA, NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Node, Structure
 
 Key = tuple[int, int]
 Child = tuple[Marker, Any]
@@ -71,7 +71,9 @@ class Rebuilt:
         return self._object(number, what[0] if marker is DATA else what)
 
     def is_live(self, number: int, node: Node) -> bool:
-        """True where arrays, or data whose reads are noted, are reached through the node, so that it has to be built anew."""
+        """True where arrays, or data whose reads are noted, are reached through the node, so that it has to be built
+        anew.
+        """
         return (number, node.index) in self._live
 
     def _object(self, number: int, index: int) -> Any:
@@ -140,7 +142,9 @@ class Rebuilt:
         return node.kind.fill(None, node.header, self._children(number, node))
 
     def _make_class(self, number: int, node: Node) -> type:
-        """A class beside the original one, whose methods read the new arrays; `isinstance` still knows it by `__class__`."""
+        """A class beside the original one, whose methods read the new arrays; `isinstance` still knows it by
+        `__class__`.
+        """
         original, base_count, names = node.header
         children = self._children(number, node)
         skipped = {"__dict__", "__weakref__", *kinds.slot_names(original)}
@@ -222,8 +226,9 @@ def child_path(node: Node, i: int, path: str | None, names: Sequence[str] = ()) 
 class Changes:
     """What a call wrote to a rebuilt value.
 
-    `leaves` are arrays replaced everywhere they stand, by (structure, leaf); `places` arrays replaced in one place of several,
-    by (structure, node, child), with the leaf that stood there; `others` everything else as (path, old, new).
+    `leaves` are arrays replaced everywhere they stand, by (structure, leaf); `places` arrays replaced in one place
+    of several, by (structure, node, child), with the leaf that stood there; `others` everything else as (path, old,
+    new).
     """
 
     def __init__(self, rebuilt: Rebuilt, names: Sequence[str] = ()) -> None:

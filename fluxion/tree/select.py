@@ -8,14 +8,15 @@ from typing import Any
 import jax
 
 from fluxion.tree import kinds
-from fluxion.tree.walk import NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Node, Structure
+from fluxion.tree.structure import NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Node, Structure
 
 Key = tuple[int, int]
 Child = tuple[Marker, Any]
 
 
 class Gradient:
-    """The gradient of an object: the same field names, each holding the gradient of that field, None where there is none.
+    """The gradient of an object: the same field names, each holding the gradient of that field, None where there is
+    none.
 
     Fields are arranged when one is first asked for: an update takes the arrays as they came.
     """
@@ -80,7 +81,9 @@ jax.tree_util.register_pytree_with_keys(
 
 
 class Pending:
-    """What the fields of a gradient will be made from: `found` arranges the gradient of a node of structure `number`."""
+    """What the fields of a gradient will be made from: `found` arranges the gradient of a node of structure
+    `number`.
+    """
 
     def __init__(self, found: Any, number: int, node: Node) -> None:
         self.found, self.number, self.node = found, number, node
@@ -123,7 +126,10 @@ def is_frozen(node: Node) -> bool:
         names = node.header[6]
     else:
         return False
-    return "_frozen" in names and node.children[len(node.children) - len(names) + names.index("_frozen")] == (STATIC, True)
+    return "_frozen" in names and node.children[len(node.children) - len(names) + names.index("_frozen")] == (
+        STATIC,
+        True,
+    )
 
 
 def _trainable_children(node: Node) -> list[Child]:
@@ -135,7 +141,9 @@ def _trainable_children(node: Node) -> list[Child]:
 
 
 class Trainable:
-    """The arrays (`leaves`) and floats (`numbers`) below a value that training may change, in order, as (structure, number)."""
+    """The arrays (`leaves`) and floats (`numbers`) below a value that training may change, in order, as (structure,
+    number).
+    """
 
     def __init__(self, structures: Sequence[Structure], number: int, child: Child) -> None:
         self._structures = structures
@@ -239,6 +247,7 @@ def matching_part(other: Any, node: Node, i: int, where: str) -> Any:
         return child.cell_contents if type(child).__name__ == "cell" else child
     except (TypeError, KeyError, AttributeError, ValueError, IndexError):
         raise ValueError(
-            f"the trees differ at {where or 'the top'}: the first has {node.kind.path(node.header, i)} there, the other is "
+            f"the trees differ at {where or 'the top'}: the first has {node.kind.path(node.header, i)} there, "
+            f"the other is "
             f"{_brief(other)[:80]}; the trees given together must have the same structure"
         ) from None

@@ -11,7 +11,11 @@ import sysconfig
 from types import CodeType, FunctionType
 
 _PACKAGE = str(pathlib.Path(__file__).resolve().parent.parent) + os.sep
-_LIBRARY = (*{sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")}, _PACKAGE, "<frozen")
+_LIBRARY = (
+    *{sysconfig.get_paths()[key] for key in ("stdlib", "platstdlib", "purelib", "platlib")},
+    _PACKAGE,
+    "<frozen",
+)
 
 
 @functools.cache
@@ -41,7 +45,8 @@ def is_user_module(module: object) -> bool:
 class CodeInfo:
     """What a code object reads: `globals` it loads, `attributes` it names; equal code shares one CodeInfo.
 
-    `handed_on` are the globals and closure variables of which it does not only read attributes: what happens to these is not known.
+    `handed_on` are the globals and closure variables of which it does not only read attributes: what happens to
+    these is not known.
     """
 
     __slots__ = ("attributes", "code", "globals", "handed_on", "is_user")

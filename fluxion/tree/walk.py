@@ -1,236 +1,53 @@
 """One walk over any Python value, by identity: what it holds, and a hashable structure of everything else.
 
-The walk writes a flat list of tokens, because that is the cheapest thing to build and to hash; `Structure.nodes` reads the
-tokens back into nodes for everything that happens once per compilation rather than once per call.
+The walk writes a flat list of tokens, because that is the cheapest thing to build and to hash; `Structure.nodes`
+reads the tokens back into nodes for everything that happens once per compilation rather than once per call.
 """
 
 from __future__ import annotations
 
-import array
-import collections
-import enum
-import functools
-import random
-import sys
 import types
-from dataclasses import dataclass, field
 from typing import Any
 
-import jax
-import numpy as np
-
-from fluxion.tree import kinds, large
+from fluxion.tree import kinds
+from fluxion.tree.classify import (
+    _CONTAINERS,
+    ATOM,
+    ITERATOR,
+    LARGE,
+    RANDOM,
+    SET,
+    TRACER,
+    WATCHED,
+    _is_numeric,
+    _verdicts,
+    classify,
+    is_plain_data,
+)
 from fluxion.tree.kinds import Identity, Kind, Snapshot
 from fluxion.tree.large import WATCHED_COPIES, plain_copy
+from fluxion.tree.structure import DATA, LEAF, NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, Marker, Structure
 from fluxion.tree.user import code_info, is_published, is_user_class, is_user_module
 
-
-class Marker:
-    """A token that is not a kind; also the answer of `classify` for values without children."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __repr__(self) -> str:
-        return self.name
-
-
-LEAF, NUMBER, REFERENCE, OUTSIDE, STATIC, SEGMENT, DATA = map(
-    Marker, ("LEAF", "NUMBER", "REFERENCE", "OUTSIDE", "STATIC", "SEGMENT", "DATA")
-)
-ATOM, OPAQUE, RANDOM, ITERATOR, TRACER, SET = map(Marker, ("ATOM", "OPAQUE", "RANDOM", "ITERATOR", "TRACER", "SET"))
-
-_BUILT_IN_ITERATORS = tuple({type(iter(x)) for x in ([], (), {}, set(), "", range(0))})
-_ITERATORS = (types.GeneratorType, zip, map, filter, enumerate, reversed, *_BUILT_IN_ITERATORS)
-
-ATOMS = (int, bool, str, bytes, type(None), range, type(...), np.dtype)
-_PLAIN = frozenset((*ATOMS, float, complex))
-_OPAQUE_ROOTS = frozenset(("jax", "jaxlib", "numpy", "scipy", "torch", "tensorflow", "pandas", "polars", "matplotlib"))
-_OPEN_ROOTS = frozenset(("argparse", "collections", "functools", "types"))  # of the standard library: plain records
-_CONTAINERS = {list: kinds.LIST, tuple: kinds.TUPLE, dict: kinds.DICT, types.FunctionType: kinds.FUNCTION}
-LARGE = 64
 FOREIGN = -1_000  # an array that may share its buffer with one that the user holds
-
-
-_known: dict[type, Kind | Marker] = {}
-
-
-def classify(x: Any) -> Kind | Marker:
-    """The kind of a value, or the marker of one without children; decided once per type."""
-    cls = type(x)
-    kind = _known.get(cls)
-    if kind is None:
-        kind = _known[cls] = _classify_type(cls) or _classify_object(cls, not jax.tree_util.all_leaves([x]))
-    return kind
-
-
-def _classify_type(cls: type) -> Kind | Marker | None:
-    if issubclass(cls, jax.core.Tracer):
-        return TRACER
-    if issubclass(cls, jax.Array | np.ndarray | np.generic):
-        return LEAF
-    if cls in (float, complex):
-        return NUMBER
-    if issubclass(cls, enum.Enum | Structure) or cls in ATOMS or issubclass(cls, np.dtype):
-        return ATOM
-    if issubclass(cls, np.random.Generator | np.random.RandomState | random.Random):
-        return RANDOM
-    if cls in _ITERATORS or cls.__module__ == "itertools":
-        return ITERATOR
-    if issubclass(cls, set | frozenset):
-        return SET
-    for base, kind in (
-        (types.FunctionType, kinds.FUNCTION),
-        (types.MethodType, kinds.METHOD),
-        (types.BuiltinMethodType, kinds.BUILTIN_METHOD),
-        (types.CellType, kinds.CELL),
-        (types.ModuleType, kinds.MODULE),
-        (functools.partial, kinds.PARTIAL),
-        (property, kinds.WRAPPER),
-        (staticmethod, kinds.WRAPPER),
-        (classmethod, kinds.WRAPPER),
-        (type, kinds.CLASS),
-        (tuple, kinds.TUPLE),
-    ):
-        if issubclass(cls, base):
-            return kind
-    if issubclass(cls, jax.custom_jvp | jax.custom_vjp):
-        return kinds.CUSTOM
-    if cls is type(functools.cache(len)):
-        return kinds.CACHED
-    if cls is types.MappingProxyType:
-        return kinds.PROXY
-    if cls in (bytearray, array.array):
-        return SET
-    if cls in (list, collections.deque):
-        return kinds.LIST
-    if cls in (dict, collections.OrderedDict, collections.defaultdict):
-        return kinds.DICT
-    if issubclass(cls, list | dict | collections.deque):
-        return kinds.SUBCLASS
-    return None
-
-
-def _classify_object(cls: type, is_pytree: bool) -> Kind | Marker:
-    root = cls.__module__.partition(".")[0]
-    has_fields = bool(cls.__dictoffset__) or bool(kinds.slot_names(cls))
-    otherwise = kinds.PYTREE if is_pytree else OPAQUE
-    if issubclass(cls, BaseException) or not has_fields:
-        return otherwise
-    foreign = root in _OPAQUE_ROOTS or (root in sys.stdlib_module_names and root not in _OPEN_ROOTS)
-    if foreign and not is_pytree and root != "__main__":
-        return OPAQUE
-    return kinds.OBJECT if kinds.can_be_blank(cls) else otherwise
-
-
-@dataclass(slots=True)
-class Node:
-    """A value with children. Each child is `(marker, what)`; `index` counts the values of the segment in order."""
-
-    index: int
-    kind: Kind
-    header: Any
-    children: list[tuple[Marker, Any]] = field(default_factory=list)
-
-
-class Structure:
-    """Everything of a value that is not an array or a number: types, names, strings, integers, code. Compares and hashes."""
-
-    __slots__ = ("_cache", "_hash", "tokens")
-
-    def __init__(self, tokens: tuple[Any, ...]) -> None:
-        self.tokens = tokens
-        self._hash = hash(tokens)
-        self._cache: dict[str, Any] = {}
-
-    def __hash__(self) -> int:
-        return self._hash
-
-    def __eq__(self, other: object) -> bool:
-        return self is other or (
-            type(other) is Structure and other._hash == self._hash and other.tokens == self.tokens
-        )
-
-    def __repr__(self) -> str:
-        return f"Structure({len(self.nodes)} nodes, {self.leaf_count} arrays)"
-
-    @property
-    def root(self) -> tuple[Marker, Any]:
-        """The outermost value, as a child."""
-        return self._parsed()[0]
-
-    @property
-    def nodes(self) -> dict[int, Node]:
-        """The nodes by index."""
-        return self._parsed()[1]
-
-    @property
-    def leaf_indices(self) -> list[int]:
-        """The index of each array, in order."""
-        return self._parsed()[2]
-
-    @property
-    def leaf_count(self) -> int:
-        return len(self.leaf_indices)
-
-    @property
-    def number_count(self) -> int:
-        """How many Python floats the value holds."""
-        return self._parsed()[3]
-
-    @property
-    def data_indices(self) -> list[int]:
-        """The index of each container of plain data, in order."""
-        return self._parsed()[4]
-
-    def _parsed(self) -> tuple[tuple[Marker, Any], dict[int, Node], list[int], int, list[int]]:
-        if "parsed" not in self._cache:
-            self._cache["parsed"] = _Parser(self.tokens).result()
-        return self._cache["parsed"]
-
-
-class _Parser:
-    def __init__(self, tokens: tuple[Any, ...]) -> None:
-        self.tokens = iter(tokens)
-        self.count = 0
-        self.nodes: dict[int, Node] = {}
-        self.leaves: list[int] = []
-        self.data: list[int] = []
-        self.numbers = 0
-
-    def result(self) -> tuple[tuple[Marker, Any], dict[int, Node], list[int], int, list[int]]:
-        return self.child(), self.nodes, self.leaves, self.numbers, self.data
-
-    def next_index(self) -> int:
-        self.count += 1
-        return self.count - 1
-
-    def child(self) -> tuple[Marker, Any]:
-        token = next(self.tokens)
-        if token is LEAF:
-            self.leaves.append(self.next_index())
-            return REFERENCE, self.leaves[-1]
-        if token is REFERENCE or token is SEGMENT or token is OUTSIDE:
-            return token, next(self.tokens)
-        if token is NUMBER:
-            self.numbers += 1
-            return NUMBER, self.numbers - 1
-        if token is DATA:
-            self.data.append(self.next_index())
-            return DATA, (self.data[-1], next(self.tokens))
-        if isinstance(token, Kind):
-            node = Node(self.next_index(), token, next(self.tokens))
-            self.nodes[node.index] = node
-            node.children = [self.child() for _ in range(next(self.tokens))]
-            return REFERENCE, node.index
-        value = next(self.tokens)
-        return STATIC, value.value if isinstance(value, Identity) else value
 
 
 class Segment:
     """A walked value: its structure and what it held. `objects[i]` is the value of index `i` of the structure."""
 
-    __slots__ = ("data", "depends_on_watch", "iterators", "leaves", "numbers", "objects", "positions", "randoms", "self_contained", "structure", "traced")
+    __slots__ = (
+        "data",
+        "depends_on_watch",
+        "iterators",
+        "leaves",
+        "numbers",
+        "objects",
+        "positions",
+        "randoms",
+        "self_contained",
+        "structure",
+        "traced",
+    )
 
     structure: Structure
 
@@ -263,8 +80,8 @@ class Walk:
     """Walks one value. `outer` are segments walked before, whose objects are referred to rather than walked again.
 
     `nested(x)`, where given, is asked for the segment of each outermost object, which may come from a cache.
-    `watch` lets containers of plain data be guarded by what is read of them instead of by all their entries: True all lists and
-    large containers, False large ones only, None (where nothing is called) none.
+    `watch` lets containers of plain data be guarded by what is read of them instead of by all their entries: True
+    all lists and large containers, False large ones only, None (where nothing is called) none.
     """
 
     def __init__(self, outer: list[Any] | None = None, nested: Any = None, watch: bool | None = None) -> None:
@@ -433,38 +250,6 @@ class Walk:
         self.tokens += (DATA, cls)
 
 
-WATCHED = (list, dict, set, tuple, frozenset)
-_verdicts: dict[int, tuple[Any, int, bool, bool]] = {}
-
-
-def is_plain_data(x: Any) -> bool:
-    """True for a container that holds only strings, numbers and the like; remembered for large ones by length."""
-    if len(x) < LARGE:
-        return _holds_plain_data(x)
-    known = _verdicts.get(id(x))
-    if id(x) in large.misjudged:
-        large.misjudged.discard(id(x))
-        known = None
-    if known is None or known[0] is not x or known[1] != len(x):
-        if len(_verdicts) >= 64:
-            _verdicts.pop(next(iter(_verdicts)))
-        values = x.values() if isinstance(x, dict) else x
-        known = _verdicts[id(x)] = (x, len(x), _holds_plain_data(x), any(type(value) is float for value in values))
-    return known[2]
-
-
-def _holds_plain_data(x: Any) -> bool:
-    values = x.values() if isinstance(x, dict) else x
-    types_inside = set(map(type, values))
-    return types_inside <= _PLAIN or (
-        types_inside <= _PLAIN | {tuple} and all(set(map(type, v)) <= _PLAIN for v in values if type(v) is tuple)
-    )
-
-
-def _is_numeric(x: Any) -> bool:
-    return isinstance(x, jax.Array) or x.dtype.kind in "biufc" or (x.dtype.kind == "V" and x.dtype.names is None)
-
-
 def _hands_on(function: types.FunctionType, info: Any, module: types.ModuleType) -> bool:
     """True if a function does more with a module than to read its attributes."""
     held = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
@@ -486,8 +271,9 @@ def _is_plain_function(x: Any) -> bool:
 def flatten(x: Any) -> tuple[list[Any], Structure]:
     """The arrays and Python floats of any value, and the structure of everything else.
 
-    Arrays come first, in order of first visit and each once however often it is shared; then the floats. Functions count their
-    closure cells, their defaults, and the globals that the user's own code names. Flux: `Functors.fleaves`, `Optimisers.destructure`.
+    Arrays come first, in order of first visit and each once however often it is shared; then the floats. Functions
+    count their closure cells, their defaults, and the globals that the user's own code names. Flux: `Functors.fleaves`,
+    `Optimisers.destructure`.
 
     >>> leaves, structure = flatten({"w": np.ones(2), "name": "a", "scale": 0.5})
     >>> [type(leaf).__name__ for leaf in leaves]
