@@ -68,7 +68,7 @@ def eager() -> Iterator[None]:
 def cannot_trace(error: BaseException) -> bool:
     """True for the errors of code that needs the value of a traced array, or that takes it for a NumPy array."""
     if isinstance(error, AttributeError):
-        return isinstance(error.obj, jax.core.Tracer) and hasattr(np.ndarray, error.name)
+        return isinstance(error.obj, jax.core.Tracer) and hasattr(np.ndarray, error.name or "")
     return isinstance(error, CANNOT_TRACE) or (
         isinstance(error, TypeError)
         and str(error).startswith(("JAX arrays are immutable", "Shapes must be 1D sequences"))

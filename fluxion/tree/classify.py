@@ -20,7 +20,7 @@ from fluxion.tree.structure import LEAF, NUMBER, Marker, Structure
 
 ATOM, OPAQUE, RANDOM, ITERATOR, TRACER, SET = map(Marker, ("ATOM", "OPAQUE", "RANDOM", "ITERATOR", "TRACER", "SET"))
 
-_BUILT_IN_ITERATORS = tuple({type(iter(x)) for x in ([], (), {}, set(), "", range(0))})
+_BUILT_IN_ITERATORS = tuple({type(iter(empty())) for empty in (list, tuple, dict, set, str)})
 _ITERATORS = (types.GeneratorType, zip, map, filter, enumerate, reversed, *_BUILT_IN_ITERATORS)
 
 ATOMS = (int, bool, str, bytes, type(None), range, type(...), np.dtype)

@@ -78,7 +78,7 @@ class ObjectKind(Kind):
     """Any object with fields; where its class is the user's own, the class is the first child."""
 
     def open(self, x: Any) -> tuple[Header, Any]:
-        cls = type(x)
+        cls: Any = type(x)
         if "_pending" in getattr(x, "__dict__", ()) and hasattr(cls, "_expand"):  # a gradient that is not arranged yet
             x._expand()
         fields = x.__dict__ if not slot_names(cls) else {name: getattr_static(x, name) for name in attribute_names(x)}
@@ -134,7 +134,7 @@ class SubclassKind(PytreeKind):
         cls = type(x)
         keys, items = (tuple(x), list(dict.values(x))) if isinstance(x, dict) else (len(x), list(x))
         names = attribute_names(x)
-        extra = x.maxlen if isinstance(x, collections.deque) else None
+        extra: Any = x.maxlen if isinstance(x, collections.deque) else None
         extra = x.default_factory if isinstance(x, collections.defaultdict) else extra
         is_user = is_user_class(cls)
         fields = [getattr_static(x, name) for name in names]

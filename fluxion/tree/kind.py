@@ -52,7 +52,10 @@ class Snapshot(Identity):
 
     __slots__ = ("content",)
 
+    content: Any
+
     def __init__(self, value: Any) -> None:
+        items: Any
         if isinstance(value, np.ndarray):
             items = tuple(value.ravel().tolist()) if value.dtype.hasobject else value.tobytes()
             self.value, self.content = value, (value.dtype, value.shape, items)
@@ -103,14 +106,15 @@ class Kind:
 
 def attribute_names(x: Any) -> tuple[str, ...]:
     """Names of the fields of an object, those of `__slots__` included."""
+    cls: Any = type(x)
     names = list(getattr(x, "__dict__", ()))
-    names += [name for name in slot_names(type(x)) if hasattr(x, name)]
+    names += [name for name in slot_names(cls) if hasattr(x, name)]
     return tuple(names)
 
 
 def getattr_static(x: Any, name: str) -> Any:
     """A field of an object, past any property of the same name."""
-    fields = getattr(x, "__dict__", ())
+    fields = getattr(x, "__dict__", {})
     return fields[name] if name in fields else getattr(x, name)
 
 
@@ -133,7 +137,7 @@ def _maker(cls: type) -> Any:
 
 
 @functools.cache
-def slot_names(cls: type) -> tuple[str, ...]:
+def slot_names(cls: Any) -> tuple[str, ...]:
     """Names that `__slots__` of a class and its bases declare, mangled as Python stores them."""
     names = []
     for base in cls.__mro__:

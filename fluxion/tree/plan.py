@@ -226,12 +226,12 @@ class PlanCache:
 
     def segment(self, x: Any, walk: Walk) -> Segment:
         """The segment of `x`: a plan that still holds, or a fresh walk (remembered where it is worth it)."""
-        plan = self._plans.get((id(x), walk.watch))
+        plan = self._plans.get((id(x), bool(walk.watch)))
         if plan is not None and plan.holds(x) and all(_disjoint(plan, other) for other in walk.outer):
             return plan
         segment = Walk(outer=walk.outer, watch=walk.watch).run(x)
         if segment.self_contained and not segment.traced and len(segment.objects) - len(segment.leaves) >= SMALL:
-            return self._remember(x, segment, walk.watch) or segment
+            return self._remember(x, segment, bool(walk.watch)) or segment
         return segment
 
     def _remember(self, x: Any, segment: Segment, watch: bool) -> Plan | None:

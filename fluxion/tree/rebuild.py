@@ -270,7 +270,9 @@ class Changes:
 
     def _leaf(self, number: int, child: Child) -> Key | None:
         marker, what = child
-        target, index = (number, what) if marker is REFERENCE else what if marker is OUTSIDE else (number, None)
+        if marker is not REFERENCE and marker is not OUTSIDE:
+            return None
+        target, index = (number, what) if marker is REFERENCE else what
         k = self._ordinals[target].get(index)
         return None if k is None else (target, k)
 
