@@ -16,7 +16,7 @@ from fluxion.mode import gradient_mode
 from fluxion.packing import Bundle, unbundle
 from fluxion.tree import kinds
 from fluxion.tree.functions import is_inexact
-from fluxion.tree.select import Gradient, GradientBuilder, Pending, Trainable, resolve
+from fluxion.tree.select import Arrangement, Gradient, Pending, Trainable, resolve
 from fluxion.tree.structure import NUMBER, REFERENCE, Structure
 
 
@@ -33,6 +33,11 @@ class Differentiation:
         direct = self.children == [(NUMBER, 0)]
         self._only_number = 0 if direct and not self.leaves and set(self.numbers) == {0} else None
         self._has_arrays = [any(context.inexact[context.leaf_number(key)] for key in part.leaves) for part in chosen]
+        self.arrangement = Arrangement(
+            context.structures,
+            {key: i for i, key in self.leaves.items()},
+            {key: i for i, key in self.numbers.items()},
+        )
         self._picks: dict[tuple[int, tuple[int, ...]], tuple[int | None, ...]] = {}
 
     def value_and_gradient(
@@ -63,7 +68,7 @@ class Differentiation:
             return (as_number(numbers[self._only_number]),)
         found = Found(self, leaves, numbers)
         return tuple(
-            found.later(child) if has_arrays else found.builder().build(0, child)
+            found.later(child) if has_arrays else found.arranged(0, child)
             for child, has_arrays in zip(self.children, self._has_arrays, strict=True)
         )
 
@@ -82,19 +87,16 @@ class Found:
 
     def __init__(self, plan: Differentiation, leaves: Bundle | dict[int, Any], numbers: dict[int, Any]) -> None:
         self._plan, self._leaves, self._numbers = plan, leaves, numbers
-        self._builder: GradientBuilder | None = None
+        self._built: dict[Any, Any] = {}
+        self._arrays: dict[int, Any] | None = None
 
-    def builder(self) -> GradientBuilder:
-        """What arranges them."""
-        if self._builder is None:
-            plan = self._plan
-            leaves = unbundle(self._leaves) if isinstance(self._leaves, Bundle) else self._leaves
-            self._builder = GradientBuilder(
-                plan.context.structures,
-                {plan.leaves[i]: value for i, value in leaves.items()},
-                {plan.numbers[i]: as_number(value) for i, value in self._numbers.items()},
-            )
-        return self._builder
+    def arranged(self, number: int, child: Any) -> Any:
+        """The gradient of one value, in its shape."""
+        if self._arrays is None:
+            self._arrays = unbundle(self._leaves) if isinstance(self._leaves, Bundle) else self._leaves
+            self._numbers = {i: as_number(value) for i, value in self._numbers.items()}
+        recipe = self._plan.arrangement.recipe(number, child)
+        return None if recipe is None else recipe(self._arrays, self._numbers, self._built)
 
     def later(self, child: Any) -> Any:
         """The gradient of an argument: for an object, one whose fields are arranged when they are asked for."""
@@ -102,7 +104,7 @@ class Found:
         number, (marker, what) = resolve(structures, 0, child)
         node = structures[number].nodes.get(what) if marker is REFERENCE else None
         if node is None or not isinstance(node.kind, kinds.ObjectKind):
-            return self.builder().build(0, child)
+            return self.arranged(0, child)
         return Gradient.later(Pending(self, number, node))
 
     def of_structure(self, number: int, structure: Structure) -> tuple[Bundle, tuple[int | None, ...]] | None:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 SMALL = 4096
+FEW = 16
 
 
 class Packing:
@@ -22,7 +23,7 @@ class Packing:
         for i, array in enumerate(arrays):
             if self.sizes[i] <= SMALL and not jnp.issubdtype(array.dtype, jax.dtypes.extended):
                 groups.setdefault(jnp.dtype(array.dtype), []).append(i)
-        self.groups = [members for members in groups.values() if len(members) > 1]
+        self.groups = [members for members in groups.values() if len(members) > FEW]
         self._key = (tuple(self.shapes), tuple(jnp.dtype(array.dtype) for array in arrays))
         joined = {i for members in self.groups for i in members}
         self.single = [i for i in range(len(arrays)) if i not in joined]
@@ -76,6 +77,10 @@ jax.tree_util.register_pytree_node(
 
 
 @jax.jit
-def unbundle(bundle: Bundle) -> dict[int, Any]:
-    """The arrays of a bundle, by one program."""
+def _unpacked(bundle: Bundle) -> dict[int, Any]:
     return bundle.arrays()
+
+
+def unbundle(bundle: Bundle) -> dict[int, Any]:
+    """The arrays of a bundle; by one program where they are joined."""
+    return _unpacked(bundle) if bundle.packing.groups else bundle.arrays()

@@ -28,7 +28,8 @@ from fluxion.compile.fallback import (
 from fluxion.compile.report import Report, differences, report_of
 from fluxion.compile.trace import Call, CannotCompile, Context, NeedsGenerator, brief
 from fluxion.mode import inside_gradient
-from fluxion.tree.rebuild import find_paths
+from fluxion.tree.rebuild import child_path, find_paths
+from fluxion.tree.structure import NUMBER
 from fluxion.tree.user import is_user_file
 
 
@@ -280,9 +281,6 @@ def _what_changed(task: Task, call: Call, numbers: list[int]) -> tuple[list[str]
 
 
 def _number_paths(structures: list[Any], names: Sequence[str]) -> list[str]:
-    from fluxion.tree.rebuild import child_path
-    from fluxion.tree.structure import NUMBER
-
     paths = find_paths(structures, names)
     found: dict[tuple[int, int], str] = {}
     for s, structure in enumerate(structures):

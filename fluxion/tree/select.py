@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -90,7 +90,7 @@ class Pending:
 
     def fields(self) -> dict[str, Any]:
         """The fields."""
-        arranged = self.found.builder().arrange(self.number, self.node)
+        arranged = self.found.arranged(self.number, (REFERENCE, self.node.index))
         return dict(arranged.__dict__) if arranged is not None else {}
 
 
@@ -180,46 +180,68 @@ class Trainable:
             self._visit(number, inner, frozen, found, numbers)
 
 
-class GradientBuilder:
-    """Arranges gradients of leaves and numbers in the shape of the value that holds them."""
+Recipe = Callable[[Mapping[int, Any], Mapping[int, Any], dict[Key, Any]], Any]
 
-    def __init__(self, structures: Sequence[Structure], leaves: Mapping[Key, Any], numbers: Mapping[Key, Any]) -> None:
+
+class Arrangement:
+    """How gradients of arrays and floats, by number, are arranged in the shape of the value that holds them.
+
+    A recipe is made once per value of a structure; called with the gradients (and a dict for what is shared) it
+    gives the arranged gradient, None where nothing can be differentiated.
+    """
+
+    def __init__(self, structures: Sequence[Structure], arrays: Mapping[Key, int], floats: Mapping[Key, int]) -> None:
         self.structures = structures
-        self._numbers = numbers
-        self.leaves = {(s, structures[s].leaf_indices[k]): value for (s, k), value in leaves.items()}
-        self._built: dict[Key, Any] = {}
+        self._floats = floats
+        self._arrays = {(s, structures[s].leaf_indices[k]): number for (s, k), number in arrays.items()}
+        self._recipes: dict[Key, Recipe | None] = {}
 
-    def build(self, number: int, child: Child) -> Any:
-        """The gradient of one value; None if it holds nothing that can be differentiated."""
+    def recipe(self, number: int, child: Child) -> Recipe | None:
+        """The recipe of one value; None if it holds nothing that can be differentiated."""
         number, (marker, what) = resolve(self.structures, number, child)
         if marker is NUMBER:
-            return self._numbers.get((number, what))
+            position = self._floats.get((number, what))
+            return None if position is None else lambda arrays, floats, built: floats.get(position)
         if marker is not REFERENCE:
             return None
         key = (number, what)
-        if key in self.leaves:
-            return self.leaves[key]
-        if key not in self._built:
+        if key in self._arrays:
+            array = self._arrays[key]
+            return lambda arrays, floats, built: arrays.get(array)
+        if key not in self._recipes:
+            self._recipes[key] = lambda arrays, floats, built: built.get(key)  # while it is made: a cycle
             node = self.structures[number].nodes.get(what)
-            self._built[key] = None
-            if node is not None:
-                self._built[key] = self.arrange(number, node)
-        return self._built[key]
+            self._recipes[key] = None if node is None else self._recipe_of_node(key, node)
+        return self._recipes[key]
 
-    def arrange(self, number: int, node: Node) -> Any:
-        """The gradient of a node from those of its children."""
-        parts = [self.build(number, child) for _, child in data_children(node)]
+    def _recipe_of_node(self, key: Key, node: Node) -> Recipe | None:
+        parts = [self.recipe(key[0], child) for _, child in data_children(node)]
         if all(part is None for part in parts):
             return None
-        if isinstance(node.kind, kinds.CellKind):
-            return parts[0]
-        if isinstance(node.kind, kinds.ListKind):
-            return parts
-        if isinstance(node.kind, kinds.TupleKind):
-            return node.kind.fill(None, node.header, parts)
-        if isinstance(node.kind, kinds.DictKind):
-            return dict(zip(node.header[1], parts, strict=True))
-        return Gradient(**{label(node, i): part for (i, _), part in zip(data_children(node), parts, strict=True)})
+        finish = _finisher(node)
+
+        def arranged(arrays: Mapping[int, Any], floats: Mapping[int, Any], built: dict[Key, Any]) -> Any:
+            if key not in built:
+                built[key] = None
+                values = [part and part(arrays, floats, built) for part in parts]
+                if any(value is not None for value in values):
+                    built[key] = finish(values)
+            return built[key]
+
+        return arranged
+
+
+def _finisher(node: Node) -> Callable[[list[Any]], Any]:
+    if isinstance(node.kind, kinds.CellKind):
+        return lambda values: values[0]
+    if isinstance(node.kind, kinds.ListKind):
+        return lambda values: values
+    if isinstance(node.kind, kinds.TupleKind):
+        return lambda values: node.kind.fill(None, node.header, values)
+    if isinstance(node.kind, kinds.DictKind):
+        return lambda values: dict(zip(node.header[1], values, strict=True))
+    labels = [label(node, i) for i, _ in data_children(node)]
+    return lambda values: Gradient(**dict(zip(labels, values, strict=True)))
 
 
 def label(node: Node, i: int) -> str:
