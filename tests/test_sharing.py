@@ -148,3 +148,16 @@ def test_a_write_wins_over_the_update_of_the_same_array():
     fx.train(lambda m, x: m(x), model, [1.0, 1.0], opt)
     assert float(model.calls) == 2.0
     np.testing.assert_allclose(model.weight, 0.8, rtol=1e-6)
+
+
+def test_threads_that_call_one_function_with_new_shapes_do_not_disturb_each_other():
+    from concurrent.futures import ThreadPoolExecutor
+
+    words = {f"w{i}": i for i in range(100)}
+    model = fx.Chain(fx.Dense(2, 4, fx.tanh), fx.Dense(4, 1))
+    compiled = fx.compile(lambda x: model(x).sum() * words["w2"])
+    sizes = list(range(1, 13))
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda n: float(compiled(jnp.ones((n, 2)))), sizes * 2))
+    expected = float(model(jnp.ones((1, 2))).sum() * 2)
+    np.testing.assert_allclose(results, [n * expected for n in sizes * 2], rtol=1e-5)

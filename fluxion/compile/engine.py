@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import collections
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -78,12 +79,21 @@ class Task:
         raise NotImplementedError
 
 
+class _Running(threading.local):
+    """The task and the plain data of the call that this thread makes: a program itself holds nothing of the user's."""
+
+    task: Task | None = None
+    data: list[Any] = []  # noqa: RUF012 (replaced, never changed)
+
+
+_running = _Running()
+
+
 class Program(Context):
     """One traced function of one structure."""
 
     def __init__(self, task: Task, call: Call, has_generator: bool) -> None:
         super().__init__(call, task.names, task.apply, has_generator)
-        self.task: Task | None = None
         self.donated, _ = task.inputs(self)
         self.dynamic: list[int] = []
         self.static_numbers = list(call.numbers)
@@ -93,6 +103,7 @@ class Program(Context):
         self.shape_changes: list[str] = []
         self.donated_order = sorted(self.donated)
         self.kept_order = [i for i in range(sum(self.leaf_counts)) if i not in self.donated]
+        self.tracing = threading.RLock()
         self.jitted = jax.jit(self._trace, donate_argnums=(0, 3))
 
     def _trace(self, donated: list[Any], kept: list[Any], numbers: list[Any], extra: Any, constants: Any) -> Any:
@@ -100,16 +111,21 @@ class Program(Context):
         for order, values in ((self.donated_order, donated), (self.kept_order, kept)):
             for i, value in zip(order, values, strict=True):
                 leaves[i] = value
-        self._compare_shapes(leaves)
         floats = list(self.static_numbers)
         for i, value in zip(self.dynamic, numbers, strict=True):
             floats[i] = value
-        assert self.task is not None
-        try:
-            outputs = self.task.body(self, leaves, floats, extra, constants, strict=True)
-        except StopIteration as error:  # would end the `map` that runs the program
-            raise _Stopped(error) from error
-        self.traces += 1
+        task = _running.task
+        assert task is not None
+        with self.tracing:
+            self._compare_shapes(leaves)
+            self.data = _running.data
+            try:
+                outputs = task.body(self, leaves, floats, extra, constants, strict=True)
+            except StopIteration as error:  # would end the `map` that runs the program
+                raise _Stopped(error) from error
+            finally:
+                self.data, self.rebuilt = [], None
+            self.traces += 1
         return outputs
 
     def _compare_shapes(self, leaves: list[Any]) -> None:
@@ -140,11 +156,11 @@ class Program(Context):
             donated, kept = [], leaves
         landed: list[Any] = []
         result: list[Any] = []
-        self.task, self.data = task, [segment.data for segment in call.segments]
+        _running.task, _running.data = task, [segment.data for segment in call.segments]
         try:
             landed.extend(map(self.jitted, (donated,), (kept,), (numbers,), (task.extra(),), (task.constants(),)))
         finally:
-            self.task, self.data, self.rebuilt = None, [], None  # a program holds nothing of the user's
+            _running.task, _running.data = None, []
             if landed:
                 try:
                     result.append(task.land(self, call, landed[0]))

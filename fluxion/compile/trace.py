@@ -202,7 +202,7 @@ class Context:
             with fluxion_random.default_generator(generator):
                 out = self.apply(f, args)
         except SizeError as error:
-            self._locate(error)
+            self._locate(error, rebuilt)
             raise
         finally:
             _depth.traces -= 1
@@ -214,10 +214,9 @@ class Context:
             now.answers = before.answers | now.answers
         return out, self._captured(rebuilt, leaves, strict)
 
-    def _locate(self, error: SizeError) -> None:
+    def _locate(self, error: SizeError, rebuilt: Rebuilt) -> None:
         """Names the layer that refused an array by its path from the arguments of the call."""
-        assert self.rebuilt is not None
-        for s, objects in enumerate(self.rebuilt.objects):
+        for s, objects in enumerate(rebuilt.objects):
             for index, value in objects.items():
                 if value is error.layer:
                     error.path = find_paths(self.structures, self.names).get((s, index), error.path) or error.path
