@@ -160,7 +160,7 @@ class Differentiate(Task):
 
     def plan(self, context: Context) -> Differentiation:
         """What is differentiated; remembered with the program."""
-        memory = context.__dict__.setdefault("memory", {})
+        memory = context.memory
         if "differentiation" not in memory:
             memory["differentiation"] = Differentiation(context, self.count)
         return memory["differentiation"]

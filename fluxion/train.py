@@ -5,6 +5,7 @@ program.
 from __future__ import annotations
 
 import collections
+import functools
 import math
 import sys
 from collections.abc import Callable, Iterable
@@ -44,7 +45,7 @@ class Step(Task):
 
     def plan(self, context: Context) -> Differentiation:
         """What is differentiated: the arrays of the model, no floats."""
-        memory = context.__dict__.setdefault("memory", {})
+        memory = context.memory
         if "differentiation" not in memory:
             plan = memory["differentiation"] = Differentiation(context, 1)
             plan.numbers = {}
@@ -99,9 +100,6 @@ class Step(Task):
         return self.land(context, call, outputs)  # type: ignore[arg-type]
 
 
-_HEALTHY = None
-
-
 def _only_if(healthy: Any, step: Callable[..., Any], params: Any, gradients: Any, state: Any, floats: Any) -> Any:
     """The update, or nothing new where the loss is not finite; one branch runs, which is cheaper than a select on
     every array.
@@ -113,11 +111,9 @@ def _only_if(healthy: Any, step: Callable[..., Any], params: Any, gradients: Any
     )
 
 
+@functools.cache
 def _healthy() -> Any:
-    global _HEALTHY
-    if _HEALTHY is None or _HEALTHY.is_deleted():
-        _HEALTHY = jnp.asarray(True)
-    return _HEALTHY
+    return jnp.asarray(True)
 
 
 def _step(loss: Any, model: Any, batch: Any, opt_state: OptState, healthy: Any, with_gradient: bool = False) -> Any:

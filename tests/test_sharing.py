@@ -161,3 +161,19 @@ def test_threads_that_call_one_function_with_new_shapes_do_not_disturb_each_othe
         results = list(pool.map(lambda n: float(compiled(jnp.ones((n, 2)))), sizes * 2))
     expected = float(model(jnp.ones((1, 2))).sum() * 2)
     np.testing.assert_allclose(results, [n * expected for n in sizes * 2], rtol=1e-5)
+
+
+def test_typed_random_keys_advance_in_training_steps():
+    class Noisy:
+        def __init__(self):
+            self.dense, self.key = fx.Dense(2, 1), jax.random.key(0)
+
+        def __call__(self, x):
+            self.key, key = jax.random.split(self.key)
+            return self.dense(x + jax.random.normal(key, x.shape))
+
+    model = Noisy()
+    opt = fx.setup(fx.Adam(0.01), model)
+    before = jax.random.key_data(model.key)
+    fx.train(lambda m, x: (m(x) ** 2).mean(), model, [jnp.ones((4, 2))] * 2, opt)
+    assert not np.array_equal(before, jax.random.key_data(model.key))

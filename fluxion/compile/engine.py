@@ -98,7 +98,6 @@ class Program(Context):
         self.dynamic: list[int] = []
         self.static_numbers = list(call.numbers)
         self.traces = 0
-        self.memory: dict[str, Any] = {}
         self.shapes: list[str] = []
         self.shape_changes: list[str] = []
         self.donated_order = sorted(self.donated)

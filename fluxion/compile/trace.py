@@ -150,6 +150,7 @@ class Context:
         self.reads: list[Reads] = []
         self.places: list[tuple[tuple[int, int, int], int]] = []
         self.rebuilt: Rebuilt | None = None
+        self.memory: dict[str, Any] = {}
 
     def argument(self, i: int) -> Any:
         """Argument `i` as a child of the outermost structure."""
