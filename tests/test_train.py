@@ -46,11 +46,12 @@ def test_train_returns_none_and_compiles_once_more_for_an_odd_last_batch():
 
 
 def test_batches_that_are_no_tuples_are_passed_whole():
-    model = fx.Dense(2, 1)
-    opt = fx.setup(fx.Descent(0.1), model)
+    model = fx.Dense(2, 1, bias=False, init=fx.zeros)
+    opt = fx.setup(fx.Descent(0.5), model)
     fx.train(lambda m, batch: m(batch["x"]).sum(), model, [{"x": jnp.ones((1, 2))}], opt)
     fx.train(lambda m, batch: m(batch[0]).sum(), model, [[jnp.ones((1, 2))]], opt)
     fx.train(lambda m, x: m(x).sum(), model, [jnp.ones((1, 2))], opt)
+    assert model.weight.tolist() == [[-1.5], [-1.5]]
 
 
 def test_statistics_and_dropout_advance_once_per_step():
