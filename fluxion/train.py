@@ -20,6 +20,7 @@ from fluxion.compile.outputs import unpack
 from fluxion.compile.trace import Call, Context, commit, inside_trace
 from fluxion.errors import NonFiniteLossError
 from fluxion.gradient import Differentiation, scalar_loss
+from fluxion.layers.base import Layer
 from fluxion.optimise.state import OptState, _check_state, copy_if_shared
 from fluxion.optimise.update import refuse_tracers
 
@@ -274,7 +275,7 @@ class _Bar:
 
 
 def _check_call(loss: Any, model: Any, opt_state: Any, name: str) -> None:
-    if not callable(loss):
+    if not callable(loss) or isinstance(loss, Layer):
         hint = "; the loss comes first: " + f"{name}(loss, model, ...)" if callable(model) else ""
         raise TypeError(f"{name} takes a loss function first, got {type(loss).__name__}{hint}")
     _check_state(opt_state, name)

@@ -172,6 +172,7 @@ def test_progress_bar_shows_the_loss(capsys):
     ("change", "message"),
     [
         ({"loss": 3}, "takes a loss function first, got int"),
+        ({"loss": fx.Dense(3, 2)}, "takes a loss function first, got Dense; the loss comes first: train"),
         ({"opt": fx.Adam()}, r"got the rule Adam.*; make one with fx.setup\(rule, model\)"),
         ({"opt": "adam"}, "takes an optimiser state"),
         ({"data": 3}, "iterable of batches"),
