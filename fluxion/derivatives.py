@@ -15,7 +15,7 @@ from fluxion import random as fluxion_random
 from fluxion.compile.api import argument_names
 from fluxion.compile.outputs import pack, unpack
 from fluxion.compile.trace import Call, Context
-from fluxion.gradient import Differentiation, _check_arguments, scalar_loss
+from fluxion.gradient import Differentiation, check_arguments, scalar_loss
 from fluxion.mode import gradient_mode
 from fluxion.tree.functions import fmap, is_inexact
 
@@ -24,7 +24,7 @@ class _Function:
     """`f` as a function of the arrays and floats that are differentiated, everything else held fixed."""
 
     def __init__(self, f: Any, args: tuple[Any, ...], name: str) -> None:
-        _check_arguments(f, args, name)
+        check_arguments(f, args, name)
         self.call = Call(f, args, False)
         self.context = Context(self.call, argument_names(f, len(args)), lambda g, a: g(*a), False)
         self.plan = Differentiation(self.context, len(args))
@@ -41,10 +41,6 @@ class _Function:
             numbers[i] = value
         with gradient_mode():
             return self.context.invoke(leaves, numbers, strict=False)
-
-    def scalar(self, inputs: Any) -> Any:
-        """The loss alone."""
-        return scalar_loss(self(inputs)[0])
 
     def arrange(self, leaves: dict[int, Any], numbers: dict[int, Any]) -> tuple[Any, ...]:
         """Derivatives by input, one entry per argument."""
@@ -146,8 +142,7 @@ def jacobian(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     inputs = sum(jnp.size(x) for part in function.inputs for x in part.values())
     transform = jax.jacfwd if inputs < outputs else jax.jacrev
     leaves, numbers = transform(single)(function.inputs)
-    merged = dict(numbers)
-    return function.arrange(leaves, {i: value for i, value in merged.items()})
+    return function.arrange(leaves, numbers)
 
 
 def hessian(f: Callable[[Any], Any], x: Any) -> Any:
@@ -172,7 +167,7 @@ def diaghessian(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     >>> fx.diaghessian(lambda x: (x**3).sum(), jnp.array([1.0, 2.0]))[0].tolist()
     [6.0, 12.0]
     """
-    _check_arguments(f, args, "diaghessian")
+    check_arguments(f, args, "diaghessian")
     return tuple(_diagonal(f, args, i) if _is_point(args[i]) else None for i in range(len(args)))
 
 
@@ -196,7 +191,7 @@ def _point(x: Any) -> Any:
 
 
 def _check_point(f: Any, x: Any, name: str) -> None:
-    _check_arguments(f, (x,), name)
+    check_arguments(f, (x,), name)
     if not (_is_point(x) or isinstance(x, int)):
         raise TypeError(
             f"{name} takes an array or a number, got {type(x).__name__}; for a model take flat, re = "

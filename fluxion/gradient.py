@@ -41,7 +41,7 @@ class Differentiation:
         self._picks: dict[tuple[int, tuple[int, ...]], tuple[int | None, ...]] = {}
 
     def value_and_gradient(
-        self, leaves: list[Any], numbers: list[Any], strict: bool, loss_of: Callable[[Any], Any]
+        self, leaves: list[Any], numbers: list[Any], strict: bool
     ) -> tuple[Any, dict[int, Any], dict[int, Any], dict[int, Any]]:
         """`(result, writes, gradients of leaves, gradients of floats)`."""
 
@@ -53,7 +53,7 @@ class Differentiation:
                 every_number[i] = value
             with gradient_mode():
                 out, writes = self.context.invoke(every_leaf, every_number, strict)
-            return loss_of(out), (pack(out), writes)
+            return scalar_loss(out), (pack(out), writes)
 
         wanted = {i: leaves[i] for i in self.leaves if is_inexact(leaves[i])}
         floats = {i: numbers[i] for i in self.numbers if not isinstance(numbers[i], complex)}
@@ -135,8 +135,7 @@ def scalar_loss(out: Any) -> Any:
     if tuple(loss.shape) != ():
         raise TypeError(
             f"a gradient needs a function that returns one number, got an array of shape {tuple(loss.shape)}; "
-            f"reduce it "
-            f"with mean() or sum(), or take fx.jacobian"
+            "reduce it with mean() or sum(), or take fx.jacobian"
         )
     if jnp.issubdtype(loss.dtype, jnp.complexfloating):
         raise TypeError(
@@ -168,7 +167,7 @@ class Differentiate(Task):
     def body(
         self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool
     ) -> Any:
-        out, writes, gradients, floats = self.plan(context).value_and_gradient(leaves, numbers, strict, scalar_loss)
+        out, writes, gradients, floats = self.plan(context).value_and_gradient(leaves, numbers, strict)
         return out, writes, Bundle.of(gradients) if strict and gradients else gradients, floats
 
     def land(self, program: Program, call: Call, outputs: Any) -> Any:
@@ -195,7 +194,7 @@ def withgradient(f: Callable[..., Any], *args: Any) -> tuple[Any, tuple[Any, ...
     >>> float(value), g
     (9.0, 6.0)
     """
-    _check_arguments(f, args, "withgradient")
+    check_arguments(f, args, "withgradient")
     return run(Differentiate(argument_names(f, len(args)), len(args)), f, args)
 
 
@@ -217,11 +216,12 @@ def gradient(f: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
     >>> fx.gradient(df, 2.0)
     (6.0,)
     """
-    _check_arguments(f, args, "gradient")
+    check_arguments(f, args, "gradient")
     return run(Differentiate(argument_names(f, len(args)), len(args)), f, args)[1]
 
 
-def _check_arguments(f: Any, args: tuple[Any, ...], name: str) -> None:
+def check_arguments(f: Any, args: tuple[Any, ...], name: str) -> None:
+    """`TypeError` unless there is a function, and something to differentiate with respect to."""
     if not callable(f):
         raise TypeError(f"{name}(f, *args) takes a function first, got {type(f).__name__}")
     if not args:

@@ -21,7 +21,7 @@ from fluxion.compile.trace import Call, Context, commit, inside_trace
 from fluxion.errors import NonFiniteLossError
 from fluxion.gradient import Differentiation, scalar_loss
 from fluxion.layers.base import Layer
-from fluxion.optimise.state import OptState, _check_state, copy_if_shared
+from fluxion.optimise.state import OptState, check_state, copy_if_shared
 from fluxion.optimise.update import refuse_tracers
 
 PENDING = 8
@@ -70,12 +70,11 @@ class Step(Task):
     ) -> Any:
         floats, healthy = constants
         plan = self.plan(context)
-        out, writes, gradients, _ = plan.value_and_gradient(leaves, numbers, strict, scalar_loss)
-        paths = context.paths()
-        names = {i: paths[plan.leaves[i]].removeprefix("model").removeprefix(".") for i in gradients}
+        out, writes, gradients, _ = plan.value_and_gradient(leaves, numbers, strict)
+        paths = {key: path.removeprefix("model").removeprefix(".") for key, path in context.paths().items()}
+        names = {i: paths[plan.leaves[i]] for i in gradients}
         params = {name: leaves[i] for i, name in names.items()}
-        frozen = [path.removeprefix("model").removeprefix(".") for path in paths.values()]
-        self.opt_state.signature.check(params, [path for path in frozen if path not in params])
+        self.opt_state.signature.check(params, [path for path in paths.values() if path not in params])
         step = self.opt_state.updater()
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
         new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, floats)
@@ -278,4 +277,4 @@ def _check_call(loss: Any, model: Any, opt_state: Any, name: str) -> None:
     if not callable(loss) or isinstance(loss, Layer):
         hint = "; the loss comes first: " + f"{name}(loss, model, ...)" if callable(model) else ""
         raise TypeError(f"{name} takes a loss function first, got {type(loss).__name__}{hint}")
-    _check_state(opt_state, name)
+    check_state(opt_state, name)

@@ -26,6 +26,7 @@ from fluxion.compile.fallback import (
     outside_traces,
     user_line,
 )
+from fluxion.compile.landing import run_and_land
 from fluxion.compile.report import Report, differences, report_of
 from fluxion.compile.trace import Call, CannotCompile, Context, NeedsGenerator, brief
 from fluxion.mode import inside_gradient
@@ -143,7 +144,7 @@ class Program(Context):
         return all(reads.hold(x) for reads, x in zip(self.reads, data, strict=True))
 
     def run(self, task: Task, call: Call) -> Any:
-        """Runs the program and lands its outputs, also when Ctrl-C arrives in between: inputs may be gone by then."""
+        """Runs the program and lands its outputs."""
         leaves = call.leaves()
         numbers = [call.numbers[i] for i in self.dynamic]
         if self.donated:
@@ -153,20 +154,13 @@ class Program(Context):
             donated = task.protect(self, call, donated)
         else:
             donated, kept = [], leaves
-        landed: list[Any] = []
-        result: list[Any] = []
+        inputs = (donated, kept, numbers, task.extra(), task.constants())
+        del donated, kept
         _running.task, _running.data = task, [segment.data for segment in call.segments]
         try:
-            landed.extend(map(self.jitted, (donated,), (kept,), (numbers,), (task.extra(),), (task.constants(),)))
+            return run_and_land(self.jitted, inputs, lambda outputs: task.land(self, call, outputs))
         finally:
             _running.task, _running.data = None, []
-            if landed:
-                try:
-                    result.append(task.land(self, call, landed[0]))
-                except KeyboardInterrupt:
-                    task.land(self, call, landed[0])
-                    raise
-        return result[0]
 
 
 class _Stopped(Exception):

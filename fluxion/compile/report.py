@@ -35,7 +35,6 @@ class Report:
     name: str
     compilations: list[Compilation] = field(default_factory=list)
     eager: str | None = None
-    calls: int = 0
     warned: bool = False
 
     @property

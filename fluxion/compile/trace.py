@@ -64,7 +64,7 @@ _plans = PlanCache()
 class Call:
     """One call, walked: arguments first, then the function, then the default generator where it is used."""
 
-    __slots__ = ("arguments", "direct", "function", "numbers", "root", "segments", "structure", "traced")
+    __slots__ = ("arguments", "direct", "function", "numbers", "segments", "structure", "traced")
 
     def __init__(self, f: Any, args: Sequence[Any], watch: bool, generator: Any = None) -> None:
         self.function, self.arguments = f, args

@@ -253,7 +253,7 @@ def adjust(opt_state: OptState, **hyperparameters: Any) -> None:
     >>> opt.rule.learning_rate
     0.0001
     """
-    _check_state(opt_state, "adjust")
+    check_state(opt_state, "adjust")
     if not hyperparameters:
         raise TypeError("adjust needs something to change, such as adjust(opt_state, learning_rate=1e-4)")
     rules = _rules(opt_state.rule)
@@ -275,7 +275,8 @@ def _rules(rule: Any) -> list[Any]:
     return [rule] if isinstance(rule, Rule) else []
 
 
-def _check_state(opt_state: Any, name: str) -> None:
+def check_state(opt_state: Any, name: str) -> None:
+    """`TypeError` unless this is an optimiser state; `name` is the function that was called."""
     if isinstance(opt_state, Rule) or is_optax(opt_state):
         raise TypeError(
             f"{name} takes an optimiser state, got the rule {opt_state!r}; make one with fx.setup(rule, model)"

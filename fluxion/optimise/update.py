@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import jax
 
 from fluxion.compile.fallback import is_eager, outside_traces
+from fluxion.compile.landing import run_and_land
 from fluxion.compile.trace import Call, Context
-from fluxion.optimise.state import OptState, Signature, _check_state, copy_if_shared
+from fluxion.optimise.state import OptState, Signature, check_state, copy_if_shared
 from fluxion.tree.functions import is_inexact
 from fluxion.tree.select import Gradient, Trainable, data_children, matching_part, resolve
-from fluxion.tree.structure import REFERENCE, SEGMENT, Structure
+from fluxion.tree.structure import REFERENCE, Structure
 
 Picks = tuple[int | None, ...]
 
@@ -20,8 +21,8 @@ Picks = tuple[int | None, ...]
 class Layout:
     """Where the trainable arrays of a structure are: their numbers among all arrays, and their paths."""
 
-    def __init__(self, call: Call, names: Sequence[str] = ("", "")) -> None:
-        self.context = Context(call, names, lambda f, args: None, False)
+    def __init__(self, call: Call) -> None:
+        self.context = Context(call, ("", ""), lambda f, args: None, False)
         self.keys = Trainable(self.context.structures, 0, self.context.argument(0)).leaves
         leaves = call.leaves()
         self.keys = [key for key in self.keys if is_inexact(leaves[self.context.leaf_number(key)])]
@@ -55,10 +56,7 @@ class Layout:
         node = self.context.structures[number].nodes.get(what)
         if node is not None:
             for i, inner in data_children(node):
-                if (
-                    inner[0] in (REFERENCE, SEGMENT)
-                    or resolve(self.context.structures, number, inner)[1][0] is REFERENCE
-                ):
+                if resolve(self.context.structures, number, inner)[1][0] is REFERENCE:
                     self._collect(
                         number, inner, matching_part(part, node, i, path), path + node.kind.path(node.header, i), found
                     )
@@ -93,7 +91,7 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     >>> model.weight.tolist(), model.bias.tolist()
     ([[0.5], [0.5]], [-0.5])
     """
-    _check_state(opt_state, "update")
+    check_state(opt_state, "update")
     if isinstance(gradient, tuple) and len(gradient) == 1 and not (isinstance(model, tuple) and len(model) == 1):
         raise TypeError(
             "update takes the gradient of the model, got the tuple that fx.gradient returns; unpack it: (g,) = "
@@ -108,27 +106,17 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     leaves = call.leaves()
     params = [leaves[number] for number in layout.numbers]
     del leaves
+    rule_key, floats = opt_state.hyperparameters()
     if is_eager() or call.traced or not outside_traces():
-        new, new_state = _step(opt_state, layout.paths, picks)(
-            params, gradients, opt_state.leaves, opt_state.hyperparameters()[1]
-        )
+        new, new_state = _step(opt_state, layout.paths, picks)(params, gradients, opt_state.leaves, floats)
         refuse_tracers([*params, *opt_state.leaves], [*new, *new_state])
         _land(call, layout, opt_state, (new, new_state))
         return
-    run = _compiled(opt_state, layout.paths, picks)
+    program = _compiled(rule_key, opt_state, layout.paths, picks)
     owners = call.owners()
     params = copy_if_shared(params, [owners[number] for number in layout.numbers])
-    floats = opt_state.hyperparameters()[1]
-    landed: list[Any] = []
-    try:
-        landed.extend(map(run, (params,), (gradients,), (opt_state.owned_leaves(),), (floats,)))
-    finally:
-        if landed:
-            try:
-                _land(call, layout, opt_state, landed[0])
-            except KeyboardInterrupt:
-                _land(call, layout, opt_state, landed[0])
-                raise
+    inputs = (params, gradients, opt_state.owned_leaves(), floats)
+    run_and_land(program, inputs, lambda outputs: _land(call, layout, opt_state, outputs))
 
 
 def _land(call: Call, layout: Layout, opt_state: OptState, outputs: tuple[list[Any], list[Any]]) -> None:
@@ -184,8 +172,7 @@ def _step(opt_state: OptState, paths: Paths, picks: Picks | None) -> Callable[..
 _programs: dict[tuple[Any, ...], Callable[..., Any]] = {}
 
 
-def _compiled(opt_state: OptState, paths: Paths, picks: Picks | None) -> Callable[..., Any]:
-    rule_key, _ = opt_state.hyperparameters()
+def _compiled(rule_key: Any, opt_state: OptState, paths: Paths, picks: Picks | None) -> Callable[..., Any]:
     key = (rule_key, opt_state.definition, opt_state.signature, paths, picks)
     program = _programs.get(key)
     if program is None:

@@ -105,11 +105,7 @@ class Walk:
         """Visits an argument of a call: a bare array is a leaf of its own, also where the function holds it too."""
         kind = classify(x)
         if kind is TRACER or (kind is LEAF and _is_numeric(x)):
-            segment = self.segment
-            segment.objects.append(x)
-            segment.leaves.append(x)
-            segment.traced |= kind is TRACER
-            self.tokens.append(LEAF)
+            self._add_leaf(x, kind)
         else:
             self.visit(x)
 
@@ -157,10 +153,7 @@ class Walk:
         tokens, segment = self.tokens, self.segment
         if (kind is LEAF and _is_numeric(x)) or kind is TRACER:
             segment.positions[id(x)] = len(segment.objects)
-            segment.objects.append(x)
-            segment.leaves.append(x)
-            segment.traced |= kind is TRACER
-            tokens.append(LEAF)
+            self._add_leaf(x, kind)
         elif kind is SET:
             if self._is_data(x, cls):
                 self._visit_data(x, cls)
@@ -172,6 +165,13 @@ class Walk:
             elif kind is ITERATOR:
                 segment.iterators.append(x)
             tokens += (STATIC, Snapshot(x) if kind is LEAF else Identity(x))
+
+    def _add_leaf(self, x: Any, kind: Marker | Kind) -> None:
+        segment = self.segment
+        segment.objects.append(x)
+        segment.leaves.append(x)
+        segment.traced |= kind is TRACER
+        self.tokens.append(LEAF)
 
     def _visit_node(self, x: Any, cls: type, kind: Kind) -> None:
         tokens, segment = self.tokens, self.segment
