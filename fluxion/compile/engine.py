@@ -29,6 +29,7 @@ from fluxion.compile.fallback import (
 from fluxion.compile.landing import run_and_land
 from fluxion.compile.report import Report, differences, report_of
 from fluxion.compile.trace import Call, CannotCompile, Context, NeedsGenerator, brief
+from fluxion.debug import is_debugging, raising
 from fluxion.mode import inside_gradient
 from fluxion.tree.rebuild import child_path, find_paths
 from fluxion.tree.structure import NUMBER
@@ -104,7 +105,7 @@ class Program(Context):
         self.donated_order = sorted(self.donated)
         self.kept_order = [i for i in range(sum(self.leaf_counts)) if i not in self.donated]
         self.tracing = threading.RLock()
-        self.jitted = jax.jit(self._trace, donate_argnums=(0, 3))
+        self.jitted = raising(jax.jit(self._trace)) if is_debugging() else jax.jit(self._trace, donate_argnums=(0, 3))
 
     def _trace(self, donated: list[Any], kept: list[Any], numbers: list[Any], extra: Any, constants: Any) -> Any:
         leaves: list[Any] = [None] * (len(donated) + len(kept))
@@ -222,7 +223,7 @@ def run(task: Task, f: Any, args: Sequence[Any], generator: Any = None) -> Any:
         return _eagerly(task, call)
     if call.traced or not outside_traces():
         return _guarded(task, call)
-    key = (task.key, inside_gradient(), call.structure)
+    key = (task.key, inside_gradient(), is_debugging(), call.structure)
     family = _families.get(key)
     if family is None:
         family = _families[key] = Family()

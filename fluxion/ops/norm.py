@@ -1,18 +1,29 @@
-"""Normalisation: zero mean and unit variance."""
+"""Normalisation: zero mean and unit variance along some axes, then a learnt scale and bias.
+
+Half precision is computed in float32 and returned in its own type, whatever the type of scale and bias.
+"""
 
 from __future__ import annotations
 
+import functools
+import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
+from fluxion.errors import SizeError
+from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, at_least_float32, match_rank
 
+Axes = int | tuple[int, ...] | None
+Statistics = Array | None
 
-def normalise(x: Any, axis: int | tuple[int, ...] = -1, eps: Any = 1e-5) -> Array:
-    """`(x - mean) / sqrt(variance + eps)` with mean and (biased) variance along `axis`.
+
+def normalise(x: Any, axis: Axes = -1, eps: Any = 1e-5) -> Array:
+    """`(x - mean) / sqrt(variance + eps)` with mean and (biased) variance along `axis`; None stands for all axes.
 
     Half precision is computed in float32 and returned in its own type. Flux: `normalise`.
 
@@ -21,19 +32,227 @@ def normalise(x: Any, axis: int | tuple[int, ...] = -1, eps: Any = 1e-5) -> Arra
     [-1.0, 1.0]
     """
     x = as_float(x)
-    return rescale(x, *moments(x, axis, keepdims=True), eps)
+    return _rescale(x, *_moments(x, axis), eps)
 
 
-def moments(x: Array, axis: Any, keepdims: bool = False) -> tuple[Array, Array]:
-    """Mean and biased variance along `axis`, in float32 for half precision."""
+def layernorm(x: Any, scale: Any = None, bias: Any = None, *, axes: int = 1, eps: Any = 1e-5) -> Array:
+    """`scale * (x - mean) / sqrt(var + eps) + bias` with mean and (biased) variance over the last `axes` axes.
+
+    Ba et al. 2016. `scale` and `bias` have the shape of these axes; None leaves them out. Flux: `NNlib.layernorm`.
+
+    >>> import fluxion as fx
+    >>> fx.layernorm([[1.0, 3.0]], bias=jnp.ones(2), eps=0.0).tolist()
+    [[0.0, 2.0]]
+    """
+    x = as_float(x)
+    return _normalise_rows("layernorm", x, _last("layernorm", x, axes), scale, bias, eps, True)
+
+
+def rmsnorm(x: Any, scale: Any = None, *, axes: int = 1, eps: Any = None) -> Array:
+    """`scale * x / sqrt(mean(x^2) + eps)` with the mean over the last `axes` axes.
+
+    Zhang and Sennrich 2019; as `torch.nn.functional.rms_norm`. `scale` has the shape of these axes, None leaves it
+    out. `eps=None` stands for the machine epsilon of what is computed in, 1.2e-7 for float32 and half precision.
+
+    >>> import fluxion as fx
+    >>> fx.rmsnorm([[3.0, -3.0]]).tolist()
+    [[1.0, -1.0]]
+    """
+    x = as_float(x)
+    eps = jnp.finfo(at_least_float32(x).dtype).eps if eps is None else eps
+    return _normalise_rows("rmsnorm", x, _last("rmsnorm", x, axes), scale, None, eps, False)
+
+
+def groupnorm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps: Any = 1e-5) -> Array:
+    """`scale * (x - mean) / sqrt(var + eps) + bias` with mean and (biased) variance of each group of channels.
+
+    Wu and He 2018. Takes `(batch, ..., channels)`; each observation has its own mean and variance for each of
+    `groups` groups of neighbouring channels. `scale` and `bias` have shape `(channels,)`; None leaves them out. Flux:
+    `NNlib.groupnorm`.
+
+    >>> import fluxion as fx
+    >>> fx.groupnorm([[1.0, 3.0, 10.0, 20.0]], 2).round(3).tolist()
+    [[-1.0, 1.0, -1.0, 1.0]]
+    """
+    x = as_float(x)
+    if x.ndim < 2 or x.shape[-1] % groups:
+        wanted = f"groupnorm expects axes (batch, ..., channels), with channels that {groups} groups divide"
+        raise SizeError(f"{wanted}, got an array of shape {x.shape}")
+
+    def over_groups(means: Array) -> Array:
+        grouped = means.reshape(*means.shape[:-1], groups, -1)
+        return jnp.broadcast_to(jnp.mean(grouped, axis=-1, keepdims=True), grouped.shape).reshape(means.shape)
+
+    return _rescale(x, *_moments(x, tuple(range(1, x.ndim - 1)), over_groups), eps, scale, bias)
+
+
+def batchnorm(
+    x: Any,
+    mean: Statistics = None,
+    var: Statistics = None,
+    scale: Any = None,
+    bias: Any = None,
+    *,
+    training: bool = False,
+    momentum: Any = 0.1,
+    eps: Any = 1e-5,
+) -> tuple[Array, Statistics, Statistics]:
+    """`(y, mean, var)`: `y = scale * (x - mean) / sqrt(var + eps) + bias` for each channel, and the running statistics.
+
+    Ioffe and Szegedy 2015. Takes `(batch, ..., channels)`; the other arrays have shape `(channels,)`, None leaves them
+    out. While training, or without running statistics, mean and (biased) variance are those of `x` over all axes but
+    the last. While training, the running statistics that come back have moved towards them: `(1 - momentum) * mean +
+    momentum * new`, with the unbiased variance. One value per channel has no variance and is a SizeError. Flux:
+    `NNlib.batchnorm`.
+
+    >>> import fluxion as fx
+    >>> y, mean, var = fx.batchnorm(jnp.array([[1.0], [3.0]]), jnp.zeros(1), jnp.ones(1), training=True)
+    >>> print(y.round(3).ravel(), mean.round(3), var.round(3))
+    [-1.  1.] [0.2] [1.1]
+    """
+    x = as_float(x)
+    axes = tuple(range(x.ndim - 1))
+    return _with_statistics("batchnorm", x, axes, (mean, var), (scale, bias), training, momentum, eps)
+
+
+def instancenorm(
+    x: Any,
+    mean: Statistics = None,
+    var: Statistics = None,
+    scale: Any = None,
+    bias: Any = None,
+    *,
+    training: bool = False,
+    momentum: Any = 0.1,
+    eps: Any = 1e-5,
+) -> tuple[Array, Statistics, Statistics]:
+    """`batchnorm` with the statistics of each observation: `(y, mean, var)`.
+
+    Ulyanov et al. 2016. Takes `(batch, *sizes, channels)`; mean and variance are over `sizes`. The running statistics
+    move towards the means over the batch. Flux: `NNlib.instancenorm`.
+
+    >>> import fluxion as fx
+    >>> y, _, _ = fx.instancenorm(jnp.array([[[1.0], [3.0]], [[10.0], [30.0]]]))
+    >>> y[..., 0].round(3).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
+    """
+    x = as_float(x)
+    if x.ndim < 3:
+        wanted = "instancenorm expects at least 3 axes, as (batch, height, width, channels)"
+        raise SizeError(f"{wanted}, got an array of shape {x.shape}")
+    axes = tuple(range(1, x.ndim - 1))
+    return _with_statistics("instancenorm", x, axes, (mean, var), (scale, bias), training, momentum, eps)
+
+
+# ------------------------------------------------------------------ statistics along any axes
+
+
+def _moments(x: Array, axis: Axes, pool: Callable[[Array], Array] = identity) -> tuple[Array, Array]:
+    """Mean and biased variance along `axis`, whose size becomes 1; in float32 for half precision.
+
+    `pool` takes means and makes them means over something more.
+    """
     wide = at_least_float32(x)
-    return jnp.mean(wide, axis=axis, keepdims=keepdims), jnp.var(wide, axis=axis, keepdims=keepdims)
+    mean = pool(jnp.mean(wide, axis=axis, keepdims=True))
+    centred = wide - mean  # jnp.var would go over the numbers twice more
+    return mean, pool(jnp.mean(jnp.real(centred * jnp.conj(centred)), axis=axis, keepdims=True))
 
 
-def rescale(x: Array, mean: Any, var: Any, eps: Any, scale: Any = None, bias: Any = None) -> Array:
+def _rescale(x: Array, mean: Any, var: Any, eps: Any, scale: Any = None, bias: Any = None) -> Array:
     """`scale * (x - mean) / sqrt(var + eps) + bias` in the type of `x`; the other arrays fit the last axes of `x`."""
     factor = jax.lax.rsqrt(var + eps)
     if scale is not None:
         factor = match_rank(factor, scale) * match_rank(scale, factor)
     y = (at_least_float32(x) - match_rank(mean, x)) * match_rank(factor, x)
     return (y if bias is None else y + match_rank(bias, x)).astype(x.dtype)
+
+
+def _with_statistics(
+    name: str,
+    x: Array,
+    axes: tuple[int, ...],
+    running: tuple[Statistics, Statistics],
+    affine: tuple[Any, Any],
+    training: bool,
+    momentum: Any,
+    eps: Any,
+) -> tuple[Array, Statistics, Statistics]:
+    mean, var = running
+    if mean is not None and var is not None and not training:
+        return _rescale(x, mean, var, eps, *affine), mean, var
+    count = math.prod(x.shape[axis] for axis in axes)
+    if count < 2:
+        raise SizeError(
+            f"{name} expects more than one value per channel to take statistics of, got an array of shape {x.shape}"
+        )
+    new_mean, new_var = _moments(x, axes)
+    y = _rescale(x, new_mean, new_var, eps, *affine)
+    if mean is None or var is None:
+        return y, mean, var
+    return y, _blend(mean, new_mean, momentum), _blend(var, new_var * (count / (count - 1)), momentum)
+
+
+def _blend(old: Array, new: Array, momentum: Any) -> Array:
+    """The running statistic moved towards the mean of the new ones, through which no gradient flows."""
+    mean = jax.lax.stop_gradient(jnp.mean(new, axis=tuple(range(new.ndim - 1))))
+    return ((1 - momentum) * old + momentum * mean).astype(old.dtype)
+
+
+# ------------------------------------------------------------------ statistics along the last axes
+
+
+def _last(name: str, x: Array, axes: int) -> tuple[int, ...]:
+    """The sizes of the last `axes` axes."""
+    if not 1 <= axes <= x.ndim:
+        raise SizeError(f"{name} expects an array with at least {axes} axes, got one of shape {x.shape}")
+    return x.shape[x.ndim - axes :]
+
+
+def _normalise_rows(name: str, x: Array, size: tuple[int, ...], scale: Any, bias: Any, eps: Any, centre: bool) -> Array:
+    for entry in (scale, bias):
+        if entry is not None and jnp.shape(entry) != size:
+            raise SizeError(f"{name} expects scale and bias of shape {size}, got an array of shape {jnp.shape(entry)}")
+    rows = at_least_float32(x).reshape(-1, math.prod(size))
+    scale = jnp.ones((1, rows.shape[1]), rows.dtype) if scale is None else at_least_float32(jnp.reshape(scale, (1, -1)))
+    bias = jnp.zeros_like(scale) if bias is None else at_least_float32(jnp.reshape(bias, (1, -1)))
+    return _rows(rows, scale, bias, eps, centre).reshape(x.shape).astype(x.dtype)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(4,))
+def _rows(x: Array, scale: Array, bias: Array, eps: Any, centre: bool) -> Array:
+    """`scale * (x - mean) / sqrt(var + eps) + bias` for each row of a matrix; `centre=False` leaves the mean out.
+
+    `scale` and `bias` are matrices of one row.
+    """
+    centred, factor = _centred(x, eps, centre)
+    return centred * factor * scale + bias
+
+
+def _centred(x: Array, eps: Any, centre: bool) -> tuple[Array, Array]:
+    centred = x - _mean(x) if centre else x
+    return centred, jax.lax.rsqrt(_mean(centred * centred) + eps)
+
+
+@_rows.defjvp
+def _rows_tangent(centre: bool, primals: tuple[Any, ...], tangents: tuple[Any, ...]) -> tuple[Array, Array]:
+    """The derivative with the sums over rows and columns of the reverse mode written as products with a vector.
+
+    Measured on a CPU, that halves the time of the backward pass: the transpose of an outer product is one threaded
+    product that reads its matrix once, and one matrix serves three of them.
+    """
+    x, scale, bias, eps = primals
+    dx, dscale, dbias, deps = tangents
+    centred, factor = _centred(x, eps, centre)
+    dfactor = -(factor**3) * (_mean(centred * dx) + deps / 2)
+    tangent = factor * dx * scale + centred * (_outer(dfactor, scale) + _outer(factor, dscale))
+    if centre:
+        tangent += _outer(-factor * _mean(dx), scale)
+    return centred * factor * scale + bias, tangent + _outer(jnp.ones_like(factor), dbias)
+
+
+def _mean(rows: Array) -> Array:
+    return jnp.mean(rows, axis=1, keepdims=True)
+
+
+def _outer(column: Array, row: Array) -> Array:
+    return jnp.matmul(column, row, precision=jax.lax.Precision.HIGHEST)

@@ -1,7 +1,8 @@
-"""Pooling: the largest value or the average of each window."""
+"""Pooling: the largest value, the average or the norm of each window."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -11,7 +12,7 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32
-from fluxion.ops.windows import AXES, check_axes, parse_pad, per_axis, resolve_pads, window_sizes
+from fluxion.ops.windows import AXES, Windows, check_axes, fitting_windows, window_sizes
 
 
 def max_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0) -> Array:
@@ -26,17 +27,20 @@ def max_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 
     [1.0, 3.0, 5.0]
     """
     x = jnp.asarray(x)
-    window, strides, pads = window_geometry("max_pool", x, window, stride, pad)
-    if any(side >= size for size, pair in zip(window, pads, strict=True) for side in pair):
-        raise ValueError(f"max_pool takes a pad smaller than its window {window}, got pad={pad!r}")
+    windows = _windows("max_pool", x, window, stride, pad)
+    _check_pads("max_pool", windows, pad)
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else False if x.dtype == bool else jnp.iinfo(x.dtype).min
-    return _reduce_windows(x, np.asarray(lowest, x.dtype), jax.lax.max, window, strides, pads)
+    return _reduce_windows(x, lowest, jax.lax.max, windows)
 
 
-def mean_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0) -> Array:
+def mean_pool(
+    x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0, count_include_pad: bool = True
+) -> Array:
     """Average of each window of `x` of shape `(batch, *sizes, channels)`, with `stride` the window by default.
 
-    Padded zeros count: the sum is divided by the size of the window everywhere (as in Flux). `pad` is as in `conv`.
+    Padded zeros count: the sum is divided by the size of the window everywhere (as in Flux). With
+    `count_include_pad=False` it is divided by the number of positions that lie within `x`, and `pad` must be smaller
+    than the window. `pad` is as in `conv`.
 
     >>> import fluxion as fx
     >>> import jax.numpy as jnp
@@ -44,10 +48,53 @@ def mean_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any =
     [0.5, 2.5, 4.5]
     """
     x = as_float(x)
-    window, strides, pads = window_geometry("mean_pool", x, window, stride, pad)
-    wide = at_least_float32(x)
-    total = _reduce_windows(wide, np.zeros((), wide.dtype), jax.lax.add, window, strides, pads)
-    return (total / np.prod(window)).astype(x.dtype)
+    windows = _windows("mean_pool", x, window, stride, pad)
+    total = _reduce_windows(at_least_float32(x), 0, jax.lax.add, windows)
+    if count_include_pad:
+        return (total / math.prod(windows.kernel)).astype(x.dtype)
+    _check_pads("mean_pool", windows, pad)
+    return (total / jnp.asarray(_covered(windows, x.shape[1:-1]), total.dtype)).astype(x.dtype)
+
+
+def lp_pool(x: Any, p: float, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0) -> Array:
+    """`(sum of x ** p) ** (1 / p)` over each window of `x` of shape `(batch, *sizes, channels)` (NNlib: lpnormpool).
+
+    That is the p-norm where `x` is not negative or `p` is even, and the sum where `p` is 1. A negative sum, which
+    odd `p` can give, has the root of its absolute value with its sign. Negative numbers to a power that is no integer
+    are NaN. Where the derivative is infinite, as at zero for `p > 1`, the gradient is zero. `p` is a positive number;
+    `stride` is the window by default and `pad` is as in `conv`.
+
+    >>> import fluxion as fx
+    >>> import jax.numpy as jnp
+    >>> fx.lp_pool(jnp.array([[[3.0], [4.0]]]), 2, (2,)).ravel().tolist()
+    [5.0]
+    """
+    x, p = as_float(x), exponent(p, "lp_pool")
+    windows = _windows("lp_pool", x, window, stride, pad)
+    total = _reduce_windows(_power(at_least_float32(x), p), 0, jax.lax.add, windows)
+    sign = jnp.where(total < 0, -1, 1).astype(total.dtype)
+    return (sign * _power(sign * total, 1 / p)).astype(x.dtype)
+
+
+def adaptive_max_pool(x: Any, out: tuple[int, ...]) -> Array:
+    """Largest value of `x` of shape `(batch, *sizes, channels)` over the windows of `adaptive_mean_pool`.
+
+    Equally large values share the gradient.
+
+    >>> import fluxion as fx
+    >>> import jax.numpy as jnp
+    >>> fx.adaptive_max_pool(jnp.arange(5.0).reshape(1, 5, 1), (2,)).ravel().tolist()
+    [2.0, 4.0]
+    """
+    result = jnp.asarray(x)
+    out = window_sizes(out, "out")
+    check_axes("adaptive_max_pool", result, len(out))
+    for axis, count in enumerate(out, start=1):
+        starts, ends = _adaptive_windows(result.shape[axis], count)
+        within = np.arange((ends - starts).max())
+        positions = np.minimum(starts[:, None] + within, ends[:, None] - 1)  # shorter windows repeat their last entry
+        result = jnp.max(jnp.take(result, positions, axis, mode="clip"), axis + 1)
+    return result
 
 
 def adaptive_mean_pool(x: Any, out: tuple[int, ...]) -> Array:
@@ -75,6 +122,8 @@ def adaptive_mean_pool(x: Any, out: tuple[int, ...]) -> Array:
 def global_max_pool(x: Any) -> Array:
     """Largest value over the spatial axes of `x` of shape `(batch, *sizes, channels)`, each left with size 1.
 
+    Equally large values share the gradient.
+
     >>> import fluxion as fx
     >>> import jax.numpy as jnp
     >>> fx.global_max_pool(jnp.ones((2, 8, 8, 3))).shape
@@ -96,23 +145,55 @@ def global_mean_pool(x: Any) -> Array:
     return jnp.mean(x, axis=_spatial_axes("global_mean_pool", x), keepdims=True)
 
 
-def window_geometry(name: str, x: Array, window: Any, stride: Any, pad: Any) -> tuple[Any, Any, Any]:
-    """Window, strides and pads in numbers, checked against `x`."""
+def exponent(p: Any, name: str) -> float:
+    """The `p` of a norm; anything but a positive, finite number is a ValueError."""
+    if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not 0 < p < math.inf:
+        raise ValueError(f"{name} takes a finite p greater than 0, got p={p!r}; for p = inf there is max_pool")
+    return int(p) if p == int(p) else float(p)
+
+
+def _windows(name: str, x: Array, window: Any, stride: Any, pad: Any) -> Windows:
     window = window_sizes(window, "window")
-    count = len(window)
-    check_axes(name, x, count)
-    strides = window if stride is None else per_axis(stride, count, "stride")
-    return window, strides, resolve_pads(name, x, window, strides, parse_pad(pad, count), (1,) * count)
+    check_axes(name, x, len(window))
+    return fitting_windows(name, x, window, window if stride is None else stride, pad)
 
 
-def _reduce_windows(x: Array, start: Any, operation: Any, window: Any, strides: Any, pads: Any) -> Array:
-    padding = ((0, 0), *pads, (0, 0))
-    return jax.lax.reduce_window(x, start, operation, (1, *window, 1), (1, *strides, 1), padding)
+def _check_pads(name: str, windows: Windows, pad: Any) -> None:
+    """Raises a ValueError where a window could lie in the padding alone."""
+    if any(side >= size for size, pair in zip(windows.kernel, windows.pads, strict=True) for side in pair):
+        raise ValueError(f"{name} takes a pad smaller than its window {windows.kernel}, got pad={pad!r}")
+
+
+def _reduce_windows(x: Array, start: Any, operation: Any, windows: Windows) -> Array:
+    window, strides, pads = (1, *windows.kernel, 1), (1, *windows.strides, 1), ((0, 0), *windows.pads, (0, 0))
+    return jax.lax.reduce_window(x, np.asarray(start, x.dtype), operation, window, strides, pads)
+
+
+def _covered(windows: Windows, sizes: tuple[int, ...]) -> np.ndarray:
+    """How many positions of each window lie within axes of these sizes, in the shape (1, *counts, 1)."""
+    covered = np.ones((1,))
+    axes = zip(sizes, windows.counts(sizes), windows.kernel, windows.strides, windows.pads, strict=True)
+    for size, count, window, stride, (low, _) in axes:
+        starts = np.arange(count) * stride - low
+        within = np.minimum(starts + window, size) - np.maximum(starts, 0)
+        covered = covered[..., None] * within
+    return covered[..., None]
+
+
+def _power(x: Array, p: float) -> Array:
+    """`x ** p`, for `p` below 1 with zero as its derivative at zero, where it is infinite."""
+    if p >= 1:
+        return x**p
+    return jnp.where(x == 0, 0, jnp.where(x == 0, 1, x) ** p)
+
+
+def _adaptive_windows(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where each of `count` windows that cover an axis starts, and the position after its end."""
+    return np.arange(count) * size // count, -(-(np.arange(count) + 1) * size // count)
 
 
 def _averaging_matrix(size: int, count: int) -> np.ndarray:
-    starts = np.arange(count) * size // count
-    ends = -(-(np.arange(count) + 1) * size // count)
+    starts, ends = _adaptive_windows(size, count)
     positions = np.arange(size)[:, None]
     return ((positions >= starts) & (positions < ends)) / (ends - starts)
 

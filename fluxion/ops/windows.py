@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jax import Array
@@ -95,23 +95,51 @@ def check_axes(name: str, x: Array, spatial: int) -> None:
         raise SizeError(f"{name} expects {spatial + 2} axes {AXES[spatial]}, got an array of shape {x.shape}")
 
 
-def resolve_pads(
-    name: str,
-    x: Array,
-    window: tuple[int, ...],
-    stride: tuple[int, ...],
-    pad: Pads | Literal["same"],
-    dilation: tuple[int, ...],
-) -> Pads:
-    """Padding in numbers, for `x` of shape (batch, ..., channels); a window that nowhere fits is a SizeError."""
+class Windows(NamedTuple):
+    """Windows over the spatial axes of an array, in numbers: one entry for each axis."""
+
+    kernel: tuple[int, ...]
+    strides: tuple[int, ...]
+    pads: Pads
+    dilations: tuple[int, ...]
+
+    def counts(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """How many windows fit on axes of these sizes."""
+        spans = window_spans(self.kernel, self.dilations)
+        axes = zip(sizes, spans, self.strides, self.pads, strict=True)
+        return tuple(max((size + sum(pair) - span) // stride + 1, 0) for size, span, stride, pair in axes)
+
+
+def window_spans(kernel: tuple[int, ...], dilations: tuple[int, ...]) -> tuple[int, ...]:
+    """How many positions a window reaches over, its holes included."""
+    return tuple((size - 1) * step + 1 for size, step in zip(kernel, dilations, strict=True))
+
+
+def windows_over(sizes: tuple[int, ...], kernel: tuple[int, ...], stride: Any, pad: Any, dilation: Any = 1) -> Windows:
+    """Windows over axes of these sizes, on which they need not fit, from what the user gave."""
+    count = len(kernel)
+    strides, dilations = per_axis(stride, count, "stride"), per_axis(dilation, count, "dilation")
+    pads = parse_pad(pad, count)
+    if pads == "same":
+        pads = tuple(map(_same, sizes, window_spans(kernel, dilations), strides))
+    return Windows(kernel, strides, pads, dilations)
+
+
+def fitting_windows(name: str, x: Array, kernel: tuple[int, ...], stride: Any, pad: Any, dilation: Any = 1) -> Windows:
+    """Windows over `x` of shape (batch, ..., channels); where none fits is a SizeError."""
     sizes = x.shape[1:-1]
-    spans = tuple((size - 1) * step + 1 for size, step in zip(window, dilation, strict=True))
-    if isinstance(pad, str):
-        return tuple(_same(*axis) for axis in zip(sizes, spans, stride, strict=True))
-    if any(size + sum(pair) < span for size, pair, span in zip(sizes, pad, spans, strict=True)):
-        needed = " x ".join(str(max(span - sum(pair), 1)) for span, pair in zip(spans, pad, strict=True))
-        raise SizeError(f"{name} expects at least {needed} positions for its window, got an array of shape {x.shape}")
-    return pad
+    windows = windows_over(sizes, kernel, stride, pad, dilation)
+    if not all(windows.counts(sizes)):
+        spans = window_spans(kernel, windows.dilations)
+        needed = tuple(span - sum(pair) for span, pair in zip(spans, windows.pads, strict=True))
+        raise too_small(name, x, needed, "window")
+    return windows
+
+
+def too_small(name: str, x: Array, needed: tuple[int, ...], what: str) -> SizeError:
+    """The error for an array with fewer positions than its windows or their pads need."""
+    positions = " x ".join(str(max(count, 1)) for count in needed)
+    return SizeError(f"{name} expects at least {positions} positions for its {what}, got an array of shape {x.shape}")
 
 
 def _same(size: int, span: int, stride: int) -> tuple[int, int]:
