@@ -1,20 +1,21 @@
-"""The shapes that a model gives, without computing anything."""
+"""The shapes that a model gives, without computing anything, and the sizes that layers take from them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fluxion.errors import SizeError
-from fluxion.layers.base import inside, typed
+from fluxion.layers.base import typed, watching
 from fluxion.layers.containers import Chain
-from fluxion.random import Generator, default_generator
+from fluxion.layers.lazy import sizing
+from fluxion.random import Generator, default_generator, generator
 
 _LONGEST = 60
 Row = tuple[str, str, str]
+Model = TypeVar("Model")
 
 
 class Sizes(tuple[Any, ...]):
@@ -42,9 +43,10 @@ def outputsize(model: Any, *input_shapes: Any, dtype: Any = jnp.float32) -> Size
                   a shape and a dtype, counts with its own type
     dtype         the type of the inputs given as shapes: `int` for an Embedding
 
-    The result equals the output's shape; printed, it is a table of the shapes after every layer of a Chain, also of
-    Chains in it. The model runs as in a test, on a copy without values, and is left as it was. A layer that refuses
-    its input raises its SizeError with its path; TypeError for shapes that are none.
+    The result equals the output's shape; printed, it is a table of the shapes after every layer of a Chain, a
+    Parallel or another container, and of those in it. The model runs as in a test, on a copy without values, and is
+    left as it was; layers that do not know their sizes yet get them in the copy. A layer that refuses its input
+    raises its SizeError with its path; TypeError for shapes that are none.
 
     >>> import fluxion as fx
     >>> model = fx.Chain(fx.Dense(10, 5, fx.relu), fx.BatchNorm(5), fx.Dense(5, 2))
@@ -58,40 +60,74 @@ def outputsize(model: Any, *input_shapes: Any, dtype: Any = jnp.float32) -> Size
     """
     from fluxion.tree import fmap
 
-    if not callable(model):
-        raise TypeError(f"outputsize takes a model, which is callable, got {typed(model)}")
-    if not input_shapes:
-        raise TypeError("outputsize needs the shape of the input, batch first, as in outputsize(model, (32, 10))")
-    inputs = [_specification(shape, dtype) for shape in input_shapes]
-    copy = fmap(lambda array: array, model)
-    rows: list[Row] = [("input", "", ", ".join(str(_shapes(x)) for x in inputs))]
-
-    def run(*xs: Any) -> list[Any]:
-        with default_generator(Generator(0)):
-            return _arrays(_through(copy, xs, "model", rows))
-
-    shapes = tuple(tuple(output.shape) for output in jax.eval_shape(run, *inputs))
-    return Sizes(shapes[0] if len(shapes) == 1 else shapes, rows)
+    inputs = _specifications("outputsize", model, input_shapes, dtype)
+    table = _Table(inputs)
+    with sizing(Generator(0)):
+        outputs = table.fill(fmap(lambda array: array, model))
+    shapes = tuple(tuple(output.shape) for output in outputs)
+    return Sizes(shapes[0] if len(shapes) == 1 else shapes, table.rows)
 
 
-def _through(layer: Any, inputs: tuple[Any, ...], path: str, rows: list[Row]) -> Any:
-    """Calls a layer and notes the shape of what it gives, or does so for every layer of a Chain."""
-    if not isinstance(layer, Chain) or not layer.layers:
-        output = layer(*inputs)
-        rows.append((path, _brief(layer), str(_shapes(output))))
+def autosize(model: Model, *input_shapes: Any, dtype: Any = jnp.float32) -> Model:
+    """Gives every layer of `model` that was made with None for a size that size, and returns `model`.
+
+    Takes shapes as `outputsize` does, and finds all sizes without computing anything. Layers are sized in place, in
+    the order in which they are called, and draw their weights in that order: the same as from the numbers. If a layer
+    refuses its input, its SizeError is raised and `model` is left as it was. Flux: `@autosize`.
+
+    Without it a layer gets its sizes when it is first called, but for compiled code, gradients, `setup` and training
+    that is too late.
+
+    >>> import fluxion as fx
+    >>> model = fx.Chain(fx.Conv((3, 3), None, 8, stride=2), fx.BatchNorm(None), fx.flatten, fx.Dense(None, 10))
+    >>> fx.autosize(model, (1, 28, 28, 1))[3].typed()
+    'Dense(1352, 10)'
+    """
+    inputs = _specifications("autosize", model, input_shapes, dtype)
+    with sizing(generator()) as run:
+        _Table(inputs).fill(run.copy(model))
+    return model
+
+
+class _Table:
+    """Runs a model without values and notes the shape that each part of its containers gives."""
+
+    def __init__(self, inputs: list[Any]) -> None:
+        self.inputs = inputs
+        self.rows: list[Row] = [("input", "", ", ".join(str(_shapes(x)) for x in inputs))]
+        self.running: list[tuple[str, Any]] = [("", None)]
+
+    def fill(self, model: Any) -> list[Any]:
+        """The outputs, as a list of arrays without values."""
+
+        def run(*inputs: Any) -> list[Any]:
+            with default_generator(Generator(0)), watching(self.call):
+                return _arrays(self.call(None, "model", model, inputs))
+
+        return jax.eval_shape(run, *self.inputs)
+
+    def call(self, owner: Any, place: str, part: Any, inputs: tuple[Any, ...]) -> Any:
+        """Calls a part, with a row for it unless it is a Chain, which has a row for each layer."""
+        path, running = self.running[-1]
+        if owner is not running:  # a container that a user's own layer called: its path is not known
+            return part(*inputs)
+        self.running.append((path + place, part))
+        output = part(*inputs)
+        self.running.pop()
+        if not isinstance(part, Chain) or not part.layers:
+            self.rows.append((path + place, _brief(part), str(_shapes(output))))
         return output
-    x: Any = inputs[0] if len(inputs) == 1 else inputs
-    for index, part in enumerate(layer.layers):
-        place = layer._place(index)
-        try:
-            x = _through(part, (x,), path + place, rows)
-        except SizeError as error:
-            inside(error, place)
-            raise
-    return x
 
 
-def _specification(shape: Any, dtype: Any) -> Any:
+def _specifications(name: str, model: Any, shapes: tuple[Any, ...], dtype: Any) -> list[Any]:
+    if not callable(model):
+        raise TypeError(f"{name} takes a model, which is callable, got {typed(model)}")
+    if not shapes:
+        raise TypeError(f"{name} needs the shape of the input, batch first, as in {name}(model, (32, 10))")
+    return [_specification(name, shape, dtype) for shape in shapes]
+
+
+def _specification(name: str, shape: Any, dtype: Any) -> Any:
     if hasattr(shape, "shape") and hasattr(shape, "dtype"):
         return jax.ShapeDtypeStruct(shape.shape, shape.dtype)
     if isinstance(shape, (tuple, list)):
@@ -99,8 +135,8 @@ def _specification(shape: Any, dtype: Any) -> Any:
         if all(sizes):
             return jax.ShapeDtypeStruct(tuple(shape), dtype)
         if all(isinstance(part, (tuple, list)) or hasattr(part, "shape") for part in shape):
-            return tuple(_specification(part, dtype) for part in shape)
-    raise TypeError(f"outputsize takes shapes, batch first, as in outputsize(model, (32, 10)), got {shape!r}")
+            return tuple(_specification(name, part, dtype) for part in shape)
+    raise TypeError(f"{name} takes shapes, batch first, as in {name}(model, (32, 10)), got {shape!r}")
 
 
 def _arrays(output: Any) -> list[Any]:

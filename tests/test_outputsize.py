@@ -56,6 +56,45 @@ def test_the_table():
     assert sizes.rows[-1] == ("model.layers[3]", "Dense(4, 2)", "(3, 2)")
 
 
+def test_the_table_of_other_containers():
+    class Mine:
+        def __init__(self):
+            self.body = Chain(Dense(2, 3), relu)
+
+        def __call__(self, x):
+            return self.body(x)
+
+    block = SkipConnection(Chain(Dense(3, 3), relu), jnp.add)
+    model = Chain(Mine(), block, Parallel(jnp.add, a=Dense(3, 4), b=Dense(3, 4)))
+    expected = [
+        ("input", "", "(1, 2)"),
+        ("model.layers[0]", "Mine(...)", "(1, 3)"),
+        ("model.layers[1].layer.layers[0]", "Dense(3, 3)", "(1, 3)"),
+        ("model.layers[1].layer.layers[1]", "relu", "(1, 3)"),
+        ("model.layers[1].connection", "add", "(1, 3)"),
+        ("model.layers[1]", "SkipConnection(Chain(Dense(3, 3), relu), add)", "(1, 3)"),
+        ('model.layers[2]["a"]', "Dense(3, 4)", "(1, 4)"),
+        ('model.layers[2]["b"]', "Dense(3, 4)", "(1, 4)"),
+        ("model.layers[2].connection", "add", "(1, 4)"),
+        ("model.layers[2]", "Parallel(add, a=Dense(3, 4), b=Dense(3, 4))", "(1, 4)"),
+    ]
+    assert list(outputsize(model, (1, 2)).rows) == expected
+    paths = [path for path, _, _ in outputsize(block, (1, 3)).rows]
+    assert paths == ["input", "model.layer.layers[0]", "model.layer.layers[1]", "model.connection", "model"]
+
+
+def test_layers_without_sizes_get_them_in_the_copy():
+    model = Chain(Dense(None, 3), BatchNorm(None))
+    fx.seed(0)
+    drawn = fx.random.generator().uniform()
+    fx.seed(0)
+    assert outputsize(model, (1, 2)).rows[1:] == (
+        ("model.layers[0]", "Dense(2, 3)", "(1, 3)"),
+        ("model.layers[1]", "BatchNorm(3)", "(1, 3)"),
+    )
+    assert model.typed() == "Chain(Dense(None, 3), BatchNorm(None))" and fx.random.generator().uniform() == drawn
+
+
 def test_several_inputs_and_outputs():
     both = Parallel(jnp.add, Dense(2, 4), Dense(3, 4))
     assert outputsize(both, (1, 2), (1, 3)) == (1, 4)

@@ -6,8 +6,10 @@ changes, where an object has fields of numbers that training must leave alone.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -16,6 +18,7 @@ import numpy as np
 from jax import Array
 
 from fluxion.errors import SizeError
+from fluxion.layers.lazy import accept_unsized, last_axes
 from fluxion.onehot import OneHotArray
 from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, is_concrete, match_rank
@@ -23,7 +26,40 @@ from fluxion.ops.windows import is_integer
 
 
 class Layer:
-    """Optional base of layers: `print(layer)` reads as the layer was typed."""
+    """Optional base of layers: `print(layer)` reads as the layer was typed, and sizes may come from the first input.
+
+    A subclass says in `arguments` how it is typed. It names in `__trainable__` the fields that training changes, in
+    `__float32__` those that half precision leaves alone, and in `__unsized__` the arguments of its constructor that
+    may be None: the constructor then waits for the first input, or for `autosize`, and gets the sizes that
+    `sizes_from` finds there. A layer without sizes as such an argument gets them from the same input.
+
+    >>> import fluxion as fx
+    >>> class Halves(fx.Layer):
+    ...     __unsized__ = ("inputs",)
+    ...
+    ...     def __init__(self, inputs):
+    ...         self.dense = fx.Dense(inputs, inputs // 2)
+    ...
+    ...     def __call__(self, x):
+    ...         return self.dense(x)
+    >>> Halves(None)(fx.ones(32, 10)).shape
+    (32, 5)
+    """
+
+    __unsized__: tuple[str, ...] = ()
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if cls.__unsized__ and "__init__" in vars(cls):
+            accept_unsized(cls)
+
+    def sizes_from(self, sizes: Any, *inputs: Any) -> Any:
+        """An argument that `__unsized__` names, for these inputs; `sizes` is what was given, None where unknown.
+
+        One size is that of the last axis of the first input, a tuple of sizes are those of its last axes.
+        """
+        first = inputs[0]
+        return last_axes(sizes, shape_of(first[0] if isinstance(first, tuple) else first))
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments that make such a layer; what is as by default is left out."""
@@ -104,8 +140,8 @@ def active_of(active: Any, name: str) -> bool | None:
 def draw(init: Callable[..., Any], shape: tuple[int, ...], rng: Any) -> Array:
     """The array that an initialiser makes, with its shape checked."""
     weight = init(*shape) if rng is None else init(*shape, rng=rng)
-    if jnp.shape(weight) != shape:
-        raise ValueError(f"{typed(init)} made an array of shape {jnp.shape(weight)}, wanted {shape}")
+    if shape_of(weight) != shape:
+        raise ValueError(f"{typed(init)} made an array of shape {shape_of(weight)}, wanted {shape}")
     return weight
 
 
@@ -116,9 +152,14 @@ def make_bias(bias: Any, weight: Array, shape: tuple[int, ...] | None = None) ->
         return None
     if bias is True:
         return jnp.zeros(shape, weight.dtype)
-    if jnp.shape(bias) != shape:
+    if shape_of(bias) != shape:
         raise ValueError(f"bias takes True, False or an array of shape {shape}, got {typed(bias)}")
     return jnp.asarray(bias, weight.dtype)
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of anything that is or becomes an array."""
+    return tuple(x.shape) if hasattr(x, "shape") else np.shape(x)
 
 
 def input_array(layer: Any, x: Any) -> Array:
@@ -158,6 +199,32 @@ def inside(error: SizeError, place: str) -> SizeError:
     """Notes where in its container the layer that refused its input stands, as `.layers[2]`."""
     error.path = f"model{place}{error.path.removeprefix('model')}"
     return error
+
+
+class _Calls(threading.local):
+    watcher: Callable[..., Any] | None = None
+
+
+_calls = _Calls()
+
+
+def call_part(owner: Any, place: str, part: Callable[..., Any], *inputs: Any) -> Any:
+    """`part(*inputs)` for a layer that is made of parts; a SizeError then tells the place, as `.layers[2]`."""
+    try:
+        return part(*inputs) if _calls.watcher is None else _calls.watcher(owner, place, part, inputs)
+    except SizeError as error:
+        inside(error, place)
+        raise
+
+
+@contextlib.contextmanager
+def watching(watcher: Callable[..., Any]) -> Iterator[None]:
+    """Within the block `watcher(owner, place, part, inputs)` takes the place of every call of a part."""
+    outer, _calls.watcher = _calls.watcher, watcher
+    try:
+        yield
+    finally:
+        _calls.watcher = outer
 
 
 def stop_gradient(value: Any) -> Array:

@@ -1,4 +1,4 @@
-"""Dense, Scale, Embedding and Dropout."""
+"""Layers that multiply their input by weights: Dense, Scale and Bilinear."""
 
 from __future__ import annotations
 
@@ -6,40 +6,36 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from fluxion.errors import SizeError
-from fluxion.init import glorot_uniform, normal, ones
+from fluxion.init import glorot_uniform, ones
 from fluxion.layers.base import (
     Layer,
     activation_argument,
-    active_of,
     add_bias,
-    changed,
     draw,
     features,
     function_of,
     input_array,
     make_bias,
     match_half,
+    shape_of,
     size_of,
-    typed,
 )
-from fluxion.mode import is_training
-from fluxion.onehot import OneHotArray
+from fluxion.layers.lazy import last_axes
 from fluxion.ops.activations import identity
-from fluxion.ops.arrays import as_float, is_concrete, match_rank
-from fluxion.random import Generator, generator
+from fluxion.ops.arrays import as_float, match_rank
+from fluxion.random import Generator
 
 
 class Dense(Layer):
     """Fully connected layer: `activation(x @ weight + bias)`.
 
     `weight` has shape `(inputs, outputs)` and `bias` shape `(outputs,)`. Takes `(..., inputs)`, gives `(...,
-    outputs)`. `init` makes the weight; `bias` is True for zeros, False for none, or an array. A one-hot input costs a
-    look-up of rows instead of a product. A half-precision layer converts its input to its own type; otherwise types
-    follow JAX.
+    outputs)`. `init` makes the weight; `bias` is True for zeros, False for none, or an array. With None for `inputs`
+    the layer takes that size from its first input, or from `autosize`. A one-hot input costs a look-up of rows instead
+    of a product. A half-precision layer converts its input to its own type; otherwise types follow JAX.
 
     >>> import fluxion as fx
     >>> import jax.numpy as jnp
@@ -48,10 +44,11 @@ class Dense(Layer):
     """
 
     __trainable__ = ("weight", "bias")
+    __unsized__ = ("inputs",)
 
     def __init__(
         self,
-        inputs: int,
+        inputs: int | None,
         outputs: int,
         activation: Callable[..., Any] = identity,
         *,
@@ -96,10 +93,11 @@ class Scale(Layer):
     """
 
     __trainable__ = ("scale", "bias")
+    __unsized__ = ("size",)
 
     def __init__(
         self,
-        *size: int,
+        *size: int | None,
         activation: Callable[..., Any] = identity,
         bias: Any = True,
         init: Callable[..., Any] = ones,
@@ -110,6 +108,17 @@ class Scale(Layer):
         self.scale = draw(init, tuple(size_of(entry, "Scale") for entry in size), rng)
         self.bias = make_bias(bias, self.scale, self.scale.shape)
         self.activation = function_of(activation, "Scale")
+
+    @classmethod
+    def from_arrays(cls, scale: Any, bias: Any = None, activation: Callable[..., Any] = identity) -> Scale:
+        """A Scale that holds the given scale and bias, which have one shape; None for no bias.
+
+        >>> import fluxion as fx
+        >>> fx.Scale.from_arrays([2.0, 3.0], [1.0, 0.0])([1.0, 1.0]).tolist()
+        [3.0, 3.0]
+        """
+        scale = as_float(scale)
+        return cls(*scale.shape, activation=activation, bias=bias, init=lambda *shape: scale)
 
     def __call__(self, x: Any) -> Array:
         x = as_float(input_array(self, x))
@@ -124,96 +133,76 @@ class Scale(Layer):
         return list(self.scale.shape), keywords | ({"bias": False} if self.bias is None else {})
 
 
-class Embedding(Layer):
-    """A learnt vector for each of `vocabulary` integers: row `x` of `weight`, which has shape `(vocabulary, size)`.
+class Bilinear(Layer):
+    """A learnt product of two inputs: output `k` is `activation(x @ weight[:, :, k] @ y + bias[k])`.
 
-    Takes integers of any shape `(...)`, gives `(..., size)`. Boolean or one-hot input of shape `(..., vocabulary)`
-    picks the same rows. An index out of range is an IndexError where its value is known; in compiled code it gives
-    NaN.
-
-    >>> import fluxion as fx
-    >>> fx.Embedding(1000, 16)([[1, 2, 3]]).shape
-    (1, 3, 16)
-    """
-
-    __trainable__ = ("weight",)
-
-    def __init__(
-        self, vocabulary: int, size: int, *, init: Callable[..., Any] = normal, rng: Generator | None = None
-    ) -> None:
-        self.weight = draw(init, (size_of(vocabulary, "Embedding"), size_of(size, "Embedding")), rng)
-
-    def __call__(self, x: Any) -> Array:
-        if not isinstance(x, OneHotArray):
-            x = x if hasattr(x, "dtype") else input_array(self, x)
-        if x.dtype == bool:
-            x = features(self, x, self.weight.shape[0], "labels")
-            return x @ self.weight
-        if not jnp.issubdtype(x.dtype, jnp.integer):
-            raise TypeError(f"{self.typed()} expects integers, got an array of {x.dtype}; write x.astype(int)")
-        self._check_range(x)
-        return jnp.asarray(self.weight).at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
-
-    def _check_range(self, x: Any) -> None:
-        if not is_concrete(x) or x.size == 0:
-            return
-        known, count = np.asarray(x), self.weight.shape[0]
-        if known.min() < 0 or known.max() >= count:
-            wrong = known.min() if known.min() < 0 else known.max()
-            raise IndexError(f"{self.typed()} expects indices from 0 to {count - 1}, got {wrong}")
-
-    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        return list(self.weight.shape), {}
-
-
-class Dropout(Layer):
-    """While training, sets each entry to zero with probability `p` and multiplies the others by `1 / (1 - p)`.
-
-    Srivastava et al. 2014. While testing it returns its input. `axes` are the axes along which choices differ; along
-    the other axes one choice counts for all, so that `axes=(0, -1)` drops whole channels of an image. `active` fixes
-    the mode: True trains, False tests, None trains inside a gradient.
+    `Bilinear((in1, in2), out)` takes `(..., in1)` and `(..., in2)`, gives `(..., out)`; `weight` has shape `(in1, in2,
+    out)` and `bias` shape `(out,)`. `Bilinear(in, out)` is `Bilinear((in, in), out)`. Called as `layer(x, y)` or
+    `layer((x, y))`; `layer(x)` is `layer(x, x)`. `SizeError` where the inputs differ in their other axes.
 
     >>> import fluxion as fx
-    >>> fx.Dropout(0.5)([1.0, 2.0]).tolist()
-    [1.0, 2.0]
+    >>> import jax.numpy as jnp
+    >>> fx.Bilinear((10, 7), 5, fx.tanh)(jnp.ones((32, 10)), jnp.ones((32, 7))).shape
+    (32, 5)
     """
 
-    __trainable__ = ()
+    __trainable__ = ("weight", "bias")
+    __unsized__ = ("inputs",)
 
     def __init__(
         self,
-        p: float,
+        inputs: int | tuple[int | None, int | None] | None,
+        outputs: int,
+        activation: Callable[..., Any] = identity,
         *,
-        axes: int | tuple[int, ...] | None = None,
+        bias: Any = True,
+        init: Callable[..., Any] = glorot_uniform,
         rng: Generator | None = None,
-        active: Any = None,
     ) -> None:
-        if isinstance(p, bool) or not isinstance(p, (int, float, np.number)) or not 0 <= p <= 1:
-            raise ValueError(f"Dropout expects a probability 0 <= p <= 1, got {p!r}")
-        self.p = float(p)
-        self.axes = (axes,) if isinstance(axes, int) else axes
-        self.rng = None if rng is None else generator(rng)
-        self.active = active_of(active, "Dropout")
+        pair = tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs, inputs)
+        if len(pair) != 2:
+            raise ValueError(f"Bilinear takes the sizes of two inputs, as Bilinear((10, 7), 5), got {inputs}")
+        self.weight = draw(init, tuple(size_of(size, "Bilinear") for size in (*pair, outputs)), rng)
+        self.bias = make_bias(bias, self.weight)
+        self.activation = function_of(activation, "Bilinear")
 
-    def __call__(self, x: Any) -> Array:
-        x = as_float(input_array(self, x))
-        if not is_training(self.active):
-            return x
-        keep = 1 - jnp.asarray(self.p, jnp.float32)
-        kept = generator(self.rng).bernoulli(keep, self._mask_shape(x))
-        factor = (1 / jnp.where(keep > 0, keep, 1)).astype(x.dtype)  # 0 * inf would be NaN where everything is dropped
-        return jnp.where(kept, x * factor, jnp.zeros_like(x))
+    @classmethod
+    def from_arrays(cls, weight: Any, bias: Any = None, activation: Callable[..., Any] = identity) -> Bilinear:
+        """A Bilinear that holds the given weight `(in1, in2, out)` and bias `(out,)`, None for no bias.
 
-    def _mask_shape(self, x: Array) -> tuple[int, ...]:
-        if self.axes is None:
-            return x.shape
-        if any(not -x.ndim <= axis < x.ndim for axis in self.axes):
-            raise SizeError(f"{self.typed()} expects an array that has these axes, got one of shape {x.shape}", self)
-        axes = {axis % x.ndim for axis in self.axes}
-        return tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
+        >>> import fluxion as fx
+        >>> fx.Bilinear.from_arrays([[[2.0]]])([3.0], [5.0]).tolist()
+        [30.0]
+        """
+        weight = as_float(weight)
+        if weight.ndim != 3:
+            raise ValueError(f"Bilinear takes a weight of shape (in1, in2, out), got an array of shape {weight.shape}")
+        return cls(weight.shape[:2], weight.shape[2], activation, bias=bias, init=lambda *shape: weight)
+
+    def __call__(self, x: Any, y: Any = None) -> Array:
+        first, second = _two_inputs(x, y)
+        first = match_half(features(self, first, self.weight.shape[0], "features of its first input"), self.weight)
+        second = match_half(features(self, second, self.weight.shape[1], "features of its second input"), self.weight)
+        if first.shape[:-1] != second.shape[:-1]:
+            wanted = f"{self.typed()} expects inputs that agree in all axes but the last"
+            raise SizeError(f"{wanted}, got arrays of shapes {first.shape} and {second.shape}", self)
+        products = jnp.einsum("...i,ijk,...j->...k", as_float(first), self.weight, as_float(second))
+        return self.activation(add_bias(products, self.bias))
+
+    def sizes_from(self, sizes: Any, *inputs: Any) -> Any:
+        both = [last_axes(None, shape_of(x)) for x in _two_inputs(*inputs)]
+        pair = sizes or (None, None)
+        return tuple(known or found for known, found in zip(pair, both, strict=True))
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        return [self.p], changed(axes=(self.axes, None), active=(self.active, None))
+        first, second, outputs = self.weight.shape
+        inputs = first if first == second else (first, second)
+        return [inputs, outputs, *activation_argument(self.activation)], {"bias": False} if self.bias is None else {}
 
 
-__all__ = ["Dense", "Dropout", "Embedding", "Scale", "typed"]
+def _two_inputs(x: Any, y: Any = None) -> tuple[Any, Any]:
+    if isinstance(x, tuple) and y is None:
+        if len(x) != 2:
+            raise TypeError(f"Bilinear takes one or two inputs, got a tuple of {len(x)}")
+        return x
+    return x, x if y is None else y

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
 from fluxion.errors import SizeError
-from fluxion.layers.base import Layer, inside, typed
+from fluxion.layers.base import Layer, call_part, size_of, typed
+from fluxion.ops.windows import is_integer
 
 
 class Container(Layer):
-    """A row of layers, each with a name or none: what Chain and Parallel share."""
+    """A row of layers, each with a name or none: what Chain, Maxout, Parallel and PairwiseFusion share."""
 
     layers: list[Any]
     names: tuple[str, ...] | None
@@ -41,16 +48,23 @@ class Container(Layer):
     def _place(self, index: int) -> str:
         return f".layers[{index}]" if self.names is None else f'["{self.names[index]}"]'
 
+    def _call(self, index: int, x: Any) -> Any:
+        return call_part(self, self._place(index), self.layers[index], x)
+
     def _rebuild(self, *layers: Any, **named: Any) -> Any:
         return type(self)(*layers, **named)
 
-    def __getitem__(self, key: int | str | slice) -> Any:
-        """A layer by position or name; a slice gives a container that shares its layers."""
-        if not isinstance(key, slice):
+    def __getitem__(self, key: Any) -> Any:
+        """A layer by position or name; a slice, or a list of positions or names, gives a container that shares them."""
+        if isinstance(key, slice):
+            key = range(len(self.layers))[key]
+        elif not isinstance(key, (list, np.ndarray)):
             return self.layers[self._position(key)]
+        positions = [self._position(entry) for entry in key]
+        layers = [self.layers[position] for position in positions]
         if self.names is None:
-            return self._rebuild(*self.layers[key])
-        return self._rebuild(**dict(zip(self.names[key], self.layers[key], strict=True)))
+            return self._rebuild(*layers)
+        return self._rebuild(**{self.names[position]: self.layers[position] for position in positions})
 
     def __setitem__(self, key: int | str, layer: Any) -> None:
         self.layers[self._position(key)] = self._check(layer)
@@ -72,8 +86,8 @@ class Chain(Container):
     """Layers, or any functions, called one after the other: `Chain(f, g)(x) == g(f(x))`.
 
     Layers have positions, or names as `Chain(encoder=f, decoder=g)`. `chain[1]`, `chain["encoder"]`, `chain[:-1]`,
-    `chain[1] = layer`, `len` and iteration work as on a list; a slice shares its layers. Several inputs reach the first
-    layer as one tuple. A Chain of nothing returns its input.
+    `chain[[0, 2]]`, `chain[1] = layer`, `len` and iteration work as on an array; a part shares its layers. Several
+    inputs reach the first layer as one tuple. A Chain of nothing returns its input.
 
     >>> import fluxion as fx
     >>> import jax.numpy as jnp
@@ -91,32 +105,55 @@ class Chain(Container):
         if not inputs:
             raise TypeError("Chain expects at least one input, got none")
         x = inputs[0] if len(inputs) == 1 else inputs
-        index = 0
-        try:
-            for index, layer in enumerate(self.layers):  # noqa: B007
-                x = layer(x)
-        except SizeError as error:
-            inside(error, self._place(index))
-            raise
+        for index in range(len(self.layers)):
+            x = self._call(index, x)
         return x
 
 
 def activations(chain: Any, x: Any) -> tuple[Any, ...]:
-    """The outputs of all layers of a chain, one after the other.
+    """The outputs of all layers of a chain, or of functions in a list, one after the other. Flux: `activations`.
 
     >>> import fluxion as fx
     >>> fx.activations(fx.Chain(lambda x: x + 1, lambda x: x * 2), 3)
     (4, 8)
     """
+    chain = chain if isinstance(chain, Container) else Chain(*chain)
     outputs = []
-    for index, layer in enumerate(chain):
-        try:
-            x = layer(x)
-        except SizeError as error:
-            inside(error, chain._place(index))
-            raise
+    for index in range(len(chain)):
+        x = chain._call(index, x)
         outputs.append(x)
     return tuple(outputs)
+
+
+class Maxout(Container):
+    """The largest of what several layers give for the same input, entry by entry: `max(f(x), g(x), ...)`.
+
+    Goodfellow et al. 2013. `Maxout(make, n)` holds the `n` layers that `n` calls of `make()` give. Layers have
+    positions and names as in Chain. Entries that are equal share the gradient. `SizeError` where the layers give
+    different shapes.
+
+    >>> import fluxion as fx
+    >>> fx.Maxout(lambda x: x, lambda x: -x)(fx.ones(2)).tolist()
+    [1.0, 1.0]
+    >>> len(fx.Maxout(lambda: fx.Dense(10, 5, fx.tanh), 4))
+    4
+    """
+
+    def __init__(self, *layers: Any, **named: Any) -> None:
+        if len(layers) == 2 and is_integer(layers[1]) and callable(layers[0]):
+            make, count = layers
+            layers = tuple(make() for _ in range(size_of(count, "Maxout")))
+        if not layers and not named:
+            raise ValueError("Maxout expects at least one layer, got none")
+        self._store(layers, named)
+
+    def __call__(self, x: Any) -> Array:
+        outputs = [jnp.asarray(self._call(index, x)) for index in range(len(self.layers))]
+        shapes = list(dict.fromkeys(output.shape for output in outputs))
+        if len(shapes) > 1:
+            text = " and ".join(map(str, shapes))
+            raise SizeError(f"{type(self).__name__} expects layers that give equal shapes, got {text}", self)
+        return functools.reduce(jnp.maximum, outputs)
 
 
 class SkipConnection(Layer):
@@ -136,20 +173,48 @@ class SkipConnection(Layer):
         self.connection = connection
 
     def __call__(self, x: Any) -> Any:
-        place = ".layer"
-        try:
-            y = self.layer(x)
-            place = ".connection"
-            return self.connection(y, x)
-        except SizeError as error:
-            inside(error, place)
-            raise
+        return call_part(self, ".connection", self.connection, call_part(self, ".layer", self.layer, x), x)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return [self.layer, self.connection], {}
 
 
-class Parallel(Container):
+class Joined(Container):
+    """A row of layers and the function that joins their outputs: what Parallel and PairwiseFusion share."""
+
+    def __init__(self, connection: Callable[..., Any], /, *layers: Any, **named: Any) -> None:
+        kind = type(self).__name__
+        if not callable(connection):
+            raise TypeError(f"{kind} takes first the function that joins the outputs, got {typed(connection)}")
+        if not layers and not named:
+            raise ValueError(f"{kind} expects at least one layer, got none")
+        self.connection = connection
+        self._store(layers, named)
+
+    def _rebuild(self, *layers: Any, **named: Any) -> Any:
+        return type(self)(self.connection, *layers, **named)
+
+    def _join(self, *outputs: Any) -> Any:
+        return call_part(self, ".connection", self.connection, *outputs)
+
+    def _one_each(self, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        """As many inputs as layers; a tuple counts as several inputs, and one input goes to every layer."""
+        count, kind = len(self.layers), type(self).__name__
+        if len(inputs) == 1 and isinstance(inputs[0], tuple):
+            inputs = inputs[0]
+        if not inputs:
+            raise ValueError(f"{kind} expects at least one input, got none")
+        if len(inputs) not in (1, count):
+            many = f"{kind} with {count} layers takes one input or {count} inputs"
+            raise ValueError(f"{many}, got {len(inputs)} inputs")
+        return inputs * count if len(inputs) == 1 else inputs
+
+    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
+        positional, named = super().arguments()
+        return [self.connection, *positional], named
+
+
+class Parallel(Joined):
     """Layers side by side: `connection(f(x), g(x))`, or `connection(f(x), g(y))` for several inputs.
 
     One input goes to every layer, as many inputs as layers go to one each, and a single layer is called on each of
@@ -163,44 +228,44 @@ class Parallel(Container):
     (23, 33)
     """
 
-    def __init__(self, connection: Callable[..., Any], /, *layers: Any, **named: Any) -> None:
-        if not callable(connection):
-            raise TypeError(f"Parallel takes first the function that joins the outputs, got {typed(connection)}")
-        if not layers and not named:
-            raise ValueError("Parallel expects at least one layer, got none")
-        self.connection = connection
-        self._store(layers, named)
-
-    def _rebuild(self, *layers: Any, **named: Any) -> Any:
-        return type(self)(self.connection, *layers, **named)
-
     def __call__(self, *inputs: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], tuple):
             inputs = inputs[0]
-        place = ""
-        try:
-            outputs = []
-            for index, x in self._pairs(inputs):
-                place = self._place(index)
-                outputs.append(self.layers[index](x))
-            place = ".connection"
-            return self.connection(*outputs)
-        except SizeError as error:
-            inside(error, place)
-            raise
+        if len(self.layers) == 1 and inputs:
+            return self._join(*(self._call(0, x) for x in inputs))
+        return self._join(*(self._call(index, x) for index, x in enumerate(self._one_each(inputs))))
 
-    def _pairs(self, inputs: tuple[Any, ...]) -> list[tuple[int, Any]]:
-        """Which layer gets which input."""
-        count = len(self.layers)
-        if not inputs:
-            raise ValueError("Parallel expects at least one input, got none")
-        if count == 1:
-            return [(0, x) for x in inputs]
-        if len(inputs) not in (1, count):
-            many = f"Parallel with {count} layers takes one input or {count} inputs"
-            raise ValueError(f"{many}, got {len(inputs)} inputs")
-        return list(enumerate(inputs * count if len(inputs) == 1 else inputs))
 
-    def arguments(self) -> tuple[list[Any], dict[str, Any]]:
-        positional, named = super().arguments()
-        return [self.connection, *positional], named
+class PairwiseFusion(Joined):
+    """Layers that each get the output before them, joined with an input of their own; returns all outputs as a tuple.
+
+    `y1 = f1(x1)`, and from there on `yi = fi(connection(y(i-1), xi))`. Takes as many inputs as layers, as arguments
+    or as one tuple, or a single input that is every `xi`. Layers have positions and names as in Chain.
+
+    >>> import fluxion as fx
+    >>> import operator
+    >>> sums = fx.PairwiseFusion(operator.add, lambda x: x + 1, lambda x: 10 * x)
+    >>> sums(2, 3), sums(2)
+    ((3, 60), (3, 50))
+    """
+
+    def __call__(self, *inputs: Any) -> tuple[Any, ...]:
+        outputs: list[Any] = []
+        for index, x in enumerate(self._one_each(inputs)):
+            outputs.append(self._call(index, self._join(outputs[-1], x) if outputs else x))
+        return tuple(outputs)
+
+
+def modules(model: Any) -> list[Any]:
+    """Every object in `model` that can be called: itself, its layers, theirs and so on, each once, depth first.
+
+    Functions are left out, but not the layers that a function reads from outside. Flux: `modules`.
+
+    >>> import fluxion as fx
+    >>> model = fx.Chain(fx.Dense(3, 2, fx.relu), fx.SkipConnection(fx.Dense(2, 2), lambda y, x: x + y))
+    >>> [type(part).__name__ for part in modules(model)]
+    ['Chain', 'Dense', 'SkipConnection', 'Dense']
+    """
+    from fluxion.tree import objects
+
+    return [part for part in objects(model) if callable(part) and not isinstance(part, types.FunctionType)]
