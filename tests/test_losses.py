@@ -1,15 +1,16 @@
 """Losses, against PyTorch and finite differences."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
-from harness import check_layer, numbers
+from harness import cases_of, numbers
 
 import fluxion as fx
-from fluxion import losses
+from fluxion.losses import classification as losses
 
 LABELS = np.array([0, 2, 1, 2])
 SCORES = numbers(4, 3)
@@ -30,58 +31,14 @@ def one_hot(labels=LABELS):
     return fx.onehotbatch(labels, range(3))
 
 
-def nll(p, pred, target):
-    return F.nll_loss(torch.log(pred + EPS64), torch.as_tensor(np.asarray(target)))
+@pytest.mark.parametrize("case", cases_of("losses"), ids=str)
+def test_case(case):
+    case.check()
 
 
-LOSSES = {
-    "mse": (fx.mse, [SCORES, SOFT], lambda p, x, y: F.mse_loss(x, y)),
-    "mae": (fx.mae, [SCORES, SOFT], lambda p, x, y: F.l1_loss(x, y)),
-    "mse sum": (
-        lambda x, y: fx.mse(x, y, agg=jnp.sum),
-        [SCORES, SOFT],
-        lambda p, x, y: F.mse_loss(x, y, reduction="sum"),
-    ),
-    "mae none": (
-        lambda x, y: fx.mae(x, y, agg=fx.identity),
-        [SCORES, SOFT],
-        lambda p, x, y: F.l1_loss(x, y, reduction="none"),
-    ),
-    "logitcrossentropy integers": (fx.logitcrossentropy, [SCORES, LABELS], lambda p, x, y: F.cross_entropy(x, y)),
-    "logitcrossentropy soft": (fx.logitcrossentropy, [SCORES, SOFT], lambda p, x, y: F.cross_entropy(x, y)),
-    "logitcrossentropy images": (
-        lambda x, y: fx.logitcrossentropy(x, y, axis=1),
-        [numbers(2, 3, 4), np.arange(8).reshape(2, 4) % 3],
-        lambda p, x, y: F.cross_entropy(x, y),
-    ),
-    "crossentropy integers": (fx.crossentropy, [PROBABILITIES, LABELS], nll),
-    "crossentropy soft": (
-        fx.crossentropy,
-        [PROBABILITIES, SOFT],
-        lambda p, x, y: -(y * torch.log(x + EPS64)).sum(-1).mean(),
-    ),
-    "crossentropy eps": (
-        lambda x, y: fx.crossentropy(x, y, eps=0.1),
-        [PROBABILITIES, SOFT],
-        lambda p, x, y: -(y * torch.log(x + 0.1)).sum(-1).mean(),
-    ),
-    "binarycrossentropy": (
-        lambda x, y: fx.binarycrossentropy(x, y, eps=0),
-        [BINARY, SOFT],
-        lambda p, x, y: -(y * x.log() + (1 - y) * (1 - x).log()).mean(),
-    ),
-    "logitbinarycrossentropy": (
-        fx.logitbinarycrossentropy,
-        [SCORES, SOFT],
-        lambda p, x, y: F.binary_cross_entropy_with_logits(x, y),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", LOSSES)
-def test_loss(name):
-    function, inputs, reference = LOSSES[name]
-    check_layer(lambda: function, *inputs, reference=reference, widens=True)
+@pytest.mark.parametrize("case", cases_of("losses"), ids=str)
+def test_random_options(case):
+    case.check_random()
 
 
 ALL = [
@@ -208,3 +165,147 @@ def test_probabilities_in_a_logit_loss_warn_once():
     with pytest.warns(fx.FluxionWarning, match="logitcrossentropy got predictions that look like probabilities"):
         fx.logitcrossentropy(PROBABILITIES, LABELS)
     fx.logitcrossentropy(PROBABILITIES, LABELS)
+
+
+# ------------------------------------------------------------------ weights and masks
+
+
+def test_numbers_of_flux():
+    np.testing.assert_allclose(fx.huber_loss([0.9, 0.1, 0.1, 0.9], [1, 1, 0, 0]), 0.205, rtol=1e-5)
+    np.testing.assert_allclose(fx.msle([345.0, 332.0, 789.0], [123.0, 456.0, 789.0]), 0.38813985, rtol=1e-5)
+    np.testing.assert_allclose(fx.poisson_loss([0.4, 0.5, 0.6], [0.1, 0.2, 0.3]), 0.6278354, rtol=1e-5)
+    np.testing.assert_allclose(fx.kldivergence([[4.0], [5.0], [6.0]], [[1], [2], [3]]), -1.7661058, rtol=1e-5)
+    pred, target = [0, 1.4, 0.5, 1.2], [1.0, 0.5, 0.3, 2.4]
+    np.testing.assert_allclose(fx.dice_coeff_loss(pred, target), 0.28, rtol=1e-5)
+    np.testing.assert_allclose(fx.tversky_loss(pred, target), -0.0677201, rtol=1e-5)
+    np.testing.assert_allclose(fx.tversky_loss(pred, target, beta=0.8), -0.0949074, rtol=1e-5)
+
+
+def test_focal_losses_without_focus_are_cross_entropies():
+    np.testing.assert_allclose(
+        fx.focal_loss(PROBABILITIES, LABELS, gamma=0.0), fx.crossentropy(PROBABILITIES, LABELS), rtol=1e-5
+    )
+    np.testing.assert_allclose(
+        fx.binary_focal_loss(BINARY, SOFT > 0.5, gamma=0.0), fx.binarycrossentropy(BINARY, SOFT > 0.5), rtol=1e-5
+    )
+    certain = jnp.array([[1.0, 0.0]])
+    for gamma in (0.0, 0.5, 2.0):
+        value, gradient = jax.value_and_grad(fx.focal_loss)(certain, np.array([0]), gamma=gamma)
+        assert abs(value) < 1e-5 and jnp.isfinite(gradient).all()
+
+
+ELEMENTWISE = [
+    fx.mse,
+    fx.mae,
+    fx.msle,
+    fx.huber_loss,
+    fx.poisson_loss,
+    fx.hinge_loss,
+    fx.squared_hinge_loss,
+    fx.siamese_contrastive_loss,
+    fx.binarycrossentropy,
+    fx.logitbinarycrossentropy,
+    fx.binary_focal_loss,
+]
+
+
+@pytest.mark.parametrize("loss", [*ELEMENTWISE, fx.dice_coeff_loss, fx.tversky_loss])
+def test_what_the_mask_leaves_out_may_be_anything(loss):
+    pred, target, mask = jnp.array([0.5, jnp.nan, 0.25]), jnp.array([1.0, jnp.nan, 0.0]), np.array([True, False, True])
+    value, gradient = jax.value_and_grad(loss)(pred, target, mask=mask)
+    np.testing.assert_allclose(value, loss(pred[mask], target[mask]), rtol=1e-6)
+    np.testing.assert_allclose(gradient[mask], jax.grad(loss)(pred[mask], target[mask]), rtol=1e-6)
+    assert gradient[1] == 0
+
+
+@pytest.mark.parametrize("loss", [fx.crossentropy, fx.logitcrossentropy, fx.focal_loss])
+def test_labels_and_rows_that_do_not_count_may_be_anything(loss):
+    pred = jnp.asarray(PROBABILITIES, jnp.float32).at[1].set(jnp.nan)
+    labels, mask = np.array([0, 77, 1, 2]), np.array([True, False, True, True])
+    value, gradient = jax.value_and_grad(loss)(pred, labels, mask=mask)
+    np.testing.assert_allclose(value, loss(pred[mask], labels[mask]), rtol=1e-6)
+    assert jnp.isfinite(gradient).all() and (gradient[1] == 0).all()
+    np.testing.assert_allclose(loss(pred, labels, ignore_index=77), value, rtol=1e-6)
+
+
+def test_nothing_counts():
+    nothing = np.zeros(4, bool)
+    for loss in (fx.mse, fx.mae):
+        value, gradient = jax.value_and_grad(loss)(jnp.ones(4), np.zeros(4), mask=nothing)
+        assert value == 0 and (gradient == 0).all()
+    assert fx.logitcrossentropy(SCORES, LABELS, mask=nothing) == 0
+
+
+def test_the_mean_is_weighted():
+    weights = np.array([1.0, 3.0])
+    assert fx.mse([1.0, 2.0], [0.0, 0.0], weights=weights) == (1 + 3 * 4) / 4
+    assert fx.mse([1.0, 2.0], [0.0, 0.0], weights=weights, agg=jnp.sum) == 13
+    by_row = fx.mse(SCORES, SOFT, weights=np.array([0.0, 1.0, 0.0, 1.0]))
+    np.testing.assert_allclose(by_row, fx.mse(SCORES[1::2], SOFT[1::2]), rtol=1e-6)
+
+
+def test_labels_and_one_hot_targets_agree_under_weights_and_smoothing():
+    keywords = {"class_weights": [0.5, 1.0, 2.0], "label_smoothing": 0.2, "weights": np.array([1.0, 2.0, 0.5, 1.0])}
+    for target in (np.asarray(one_hot()), one_hot()):
+        np.testing.assert_allclose(
+            fx.logitcrossentropy(SCORES, target, **keywords),
+            fx.logitcrossentropy(SCORES, LABELS, **keywords),
+            rtol=1e-6,
+        )
+
+
+def test_the_strength_of_smoothing_may_change_without_compiling_anew():
+    loss = fx.compile(lambda pred, alpha: fx.logitcrossentropy(pred, LABELS, label_smoothing=alpha))
+    for alpha in (0.0, 0.1, 0.2):
+        wanted = fx.logitcrossentropy(SCORES, LABELS, label_smoothing=alpha)
+        np.testing.assert_allclose(loss(jnp.asarray(SCORES), alpha), wanted, rtol=1e-5)
+
+
+def test_options_out_of_range():
+    with pytest.raises(ValueError, match=r"takes a label_smoothing of at least 0 and below 1, got 1.5"):
+        fx.crossentropy(PROBABILITIES, LABELS, label_smoothing=1.5)
+    with pytest.raises(ValueError, match=r"siamese_contrastive_loss takes a margin of at least 0, got -1.0"):
+        fx.siamese_contrastive_loss([1.0], [0], margin=-1.0)
+    with pytest.raises(ValueError, match=r"pos_weight takes a number or an array of shape \(3,\), got shape \(2,\)"):
+        fx.logitbinarycrossentropy(SCORES, SOFT, pos_weight=[1.0, 2.0])
+
+
+# ------------------------------------------------------------------ CTC
+
+
+def ctc_by_hand(logits, target, blank=0):
+    """The sum over every path of labels and blanks, spelled out."""
+    logs = np.asarray(torch.log_softmax(torch.tensor(logits), -1))
+    total = -np.inf
+    for path in itertools.product(range(logs.shape[1]), repeat=logs.shape[0]):
+        merged = [label for label, _ in itertools.groupby(path)]
+        if [label for label in merged if label != blank] == list(target):
+            total = np.logaddexp(total, sum(logs[t, label] for t, label in enumerate(path)))
+    return -total
+
+
+@pytest.mark.parametrize(("target", "blank"), [([1, 2], 0), ([1, 1], 0), ([], 0), ([0], 2), ([2, 0], 1)])
+def test_ctc_sums_over_every_path(target, blank):
+    logits = numbers(4, 3, seed=3)
+    value = fx.ctc_loss(logits, np.array(target, int), blank=blank)
+    np.testing.assert_allclose(value, ctc_by_hand(logits, target, blank), rtol=1e-5)
+    if blank == 2:
+        assert fx.ctc_loss(logits, np.array(target), blank=-1) == value
+
+
+def test_ctc_of_what_fits_in_no_way():
+    logits, target = jnp.asarray(numbers(2, 3, 3), jnp.float32), np.array([[1, 1, 1], [1, 2, 1]])
+    value, gradient = jax.value_and_grad(lambda x: fx.ctc_loss(x, target, agg=jnp.sum))(logits)
+    assert value == jnp.inf and not jnp.isnan(gradient).any()
+    each = fx.ctc_loss(logits, target, agg=fx.identity, zero_infinity=True)
+    assert each[0] == 0 and jnp.isfinite(each[1])
+    both = jax.grad(lambda x: fx.ctc_loss(x, target, agg=jnp.sum, zero_infinity=True))(logits)
+    assert (both[0] == 0).all() and (both[1] != 0).any()
+
+
+def test_ctc_of_padding_depends_on_nothing_in_it():
+    logits, target = numbers(1, 6, 4), np.array([[1, 2, 3]])
+    wanted = fx.ctc_loss(logits[:, :5], target[:, :2])
+    spoiled = np.array(logits)
+    spoiled[:, 5] = 1e3
+    np.testing.assert_allclose(fx.ctc_loss(spoiled, target, lengths=[5], target_lengths=[2]), wanted, rtol=1e-5)
