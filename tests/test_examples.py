@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "digits"])
+@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "schedules", "digits"])
 def test_example(name, tmp_path):
     run = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import functools
 import itertools
 import operator
 import sys
@@ -14,12 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fluxion.optimise.rules import OptimiserChain, Rule, is_optax
+from fluxion.layers.lazy import check_sized
+from fluxion.optimise.inputs import Inputs, at_step, needs_python, rules_of
+from fluxion.optimise.rule import Rule, is_optax
 from fluxion.packing import Packing
 from fluxion.tree.functions import trainables
-from fluxion.tree.kinds import Identity
 from fluxion.tree.plan import check_writable
-from fluxion.tree.rebuild import Rebuilt
 from fluxion.tree.select import Trainable
 from fluxion.tree.walk import Walk
 
@@ -86,9 +84,7 @@ class OptState:
     @staticmethod
     def transformation(rule: Any) -> optax.GradientTransformation:
         """The rule as an Optax transformation, whose updates are added."""
-        if isinstance(rule, Rule):
-            return optax.chain(rule.direction(), optax.scale(-1.0))
-        return rule
+        return rule.transformation() if isinstance(rule, Rule) else rule
 
     @property
     def state(self) -> Any:
@@ -97,20 +93,17 @@ class OptState:
 
     def current_rule(self) -> Any:
         """The rule, with schedules that only Python can evaluate replaced by what they give for this step."""
-        return _at_step(self.rule, self.steps) if isinstance(self.rule, Rule) else self.rule
+        return at_step(self.rule, self.steps) if needs_python(self.rule) else self.rule
 
     def hyperparameters(self) -> tuple[Any, list[float]]:
         """What of the rule decides the program, and the floats that are its inputs."""
-        rule = self.current_rule()
-        if not isinstance(rule, Rule) or _holds_optax(rule):
-            return Identity(self.rule), []
-        segment = Walk().run(rule)
-        return segment.structure, segment.numbers
+        inputs = Inputs(self.current_rule())
+        return inputs.key, inputs.floats
 
     def advance(self, leaves: list[Any]) -> None:
         """Takes the arrays of the next state."""
         self.leaves[:] = leaves
-        if _needs_python(self.rule):
+        if needs_python(self.rule):
             self.steps += 1
 
     def owned_leaves(self) -> list[Any]:
@@ -119,13 +112,11 @@ class OptState:
 
     def updater(self) -> Callable[..., Any]:
         """The pure function `(params, gradients, state leaves, floats) -> (new params, new state leaves)`."""
-        rule, definition, packing = self.current_rule(), self.definition, self.packing
+        inputs, definition, packing = Inputs(self.current_rule()), self.definition, self.packing
         signature, transformation = self.signature, self.transformation
-        segment = Walk().run(rule) if isinstance(rule, Rule) and not _holds_optax(rule) else None
 
         def step(params: dict[str, Any], gradients: dict[str, Any], packed: list[Any], floats: list[Any]) -> Any:
             leaves = packing.unpack(packed)
-            current = Rebuilt([segment.structure], [segment.leaves], [floats]).root if segment is not None else rule
             state = jax.tree.unflatten(definition, leaves)
             frozen = [path for path in signature.shapes if path not in params]
             everything = dict(params)
@@ -133,8 +124,9 @@ class OptState:
                 shape, dtype = signature.shapes[path]
                 everything[path] = jnp.zeros(shape, dtype)
             full = {path: gradients.get(path) for path in everything}
-            full = {path: jnp.zeros_like(everything[path]) if g is None else g for path, g in full.items()}
-            updates, new_state = transformation(current).update(full, state, everything)
+            # JAX's complex gradient is the conjugate of the direction of ascent
+            full = {path: jnp.zeros_like(everything[path]) if g is None else jnp.conj(g) for path, g in full.items()}
+            updates, new_state = transformation(inputs.rebuilt(floats)).update(full, state, everything)
             skipped = {path for path in everything if path not in gradients or path in frozen}
             if skipped:
                 new_state = _keep(state, new_state, skipped)
@@ -146,41 +138,6 @@ class OptState:
 
     def __repr__(self) -> str:
         return f"OptState({self.rule!r}, {len(self.signature.shapes)} arrays)"
-
-
-def _needs_python(rule: Any) -> bool:
-    """True for a rule with a schedule that decides on the value of the step, which a program cannot do."""
-    return any(callable(x) and not _is_traceable(x) for part in _rules(rule) for x in vars(part).values())
-
-
-def _at_step(rule: Rule, step: int) -> Rule:
-    if not _needs_python(rule):
-        return rule
-    now = copy.copy(rule)
-    if isinstance(rule, OptimiserChain):
-        now.rules = tuple(_at_step(part, step) if isinstance(part, Rule) else part for part in rule.rules)  # type: ignore[attr-defined]
-        return now
-    for name, value in vars(rule).items():
-        if callable(value) and not _is_traceable(value):
-            setattr(now, name, float(value(step)))
-    return now
-
-
-@functools.lru_cache(maxsize=256)
-def _is_traceable(schedule: Callable[[Any], Any]) -> bool:
-    try:
-        jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
-    except Exception as error:
-        if not isinstance(error, jax.errors.JAXTypeError | TypeError):
-            raise
-        return False
-    return True
-
-
-def _holds_optax(rule: Any) -> bool:
-    return isinstance(rule, OptimiserChain) and any(
-        not isinstance(part, Rule) or _holds_optax(part) for part in rule.rules
-    )
 
 
 def _keep(old: Any, new: Any, paths: set[str]) -> Any:
@@ -232,6 +189,7 @@ def setup(rule: Any, model: Any) -> OptState:
         raise TypeError(
             f"setup takes a rule such as Adam(1e-3) or an Optax transformation, got {type(rule).__name__}{hint}"
         )
+    check_sized(model, "setup")
     params = trainables(model)
     if not params:
         raise ValueError(
@@ -245,7 +203,8 @@ def setup(rule: Any, model: Any) -> OptState:
 def adjust(opt_state: OptState, **hyperparameters: Any) -> None:
     """Changes hyperparameters in place and keeps the state; no recompilation for floats. Flux: `adjust!`.
 
-    In a chain every rule that has a field of that name takes it. `ValueError` if none has; then nothing is changed.
+    In a chain every rule that has a hyperparameter of that name takes it. `ValueError` if none has; then nothing is
+    changed.
 
     >>> import fluxion as fx
     >>> opt = fx.setup(fx.Adam(1e-3), fx.Dense(3, 2))
@@ -256,23 +215,19 @@ def adjust(opt_state: OptState, **hyperparameters: Any) -> None:
     check_state(opt_state, "adjust")
     if not hyperparameters:
         raise TypeError("adjust needs something to change, such as adjust(opt_state, learning_rate=1e-4)")
-    rules = _rules(opt_state.rule)
+    rules = rules_of(opt_state.rule)
+    known = {name for rule in rules for name in rule.hyperparameters()}
     for name in hyperparameters:
-        if not any(name in vars(rule) for rule in rules):
-            known = sorted({field for rule in rules for field in vars(rule)} - {"rules"})
-            raise ValueError(f"{opt_state.rule!r} has no hyperparameter {name!r}; it has {', '.join(known) or 'none'}")
-    checked = []
+        if name not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise ValueError(f"{opt_state.rule!r} has no hyperparameter {name!r}; it has {names}")
+    changed = []
     for rule in rules:
-        fields = {**vars(rule), **{k: v for k, v in hyperparameters.items() if k in vars(rule)}}
-        checked.append((rule, vars(type(rule)(**fields)) if "rules" not in fields else {}))
-    for rule, fields in checked:
+        taken = {name: value for name, value in hyperparameters.items() if name in rule.hyperparameters()}
+        if taken:
+            changed.append((rule, vars(type(rule)(**{**vars(rule), **taken}))))
+    for rule, fields in changed:
         rule.__dict__.update(fields)
-
-
-def _rules(rule: Any) -> list[Any]:
-    if isinstance(rule, OptimiserChain):
-        return [inner for part in rule.rules for inner in _rules(part)]
-    return [rule] if isinstance(rule, Rule) else []
 
 
 def check_state(opt_state: Any, name: str) -> None:
