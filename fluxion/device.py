@@ -81,7 +81,7 @@ def f16(x: Any) -> Any:
     >>> f16({"w": jnp.ones(2), "steps": jnp.arange(2)})["w"].dtype
     dtype('float16')
     """
-    return _converted(x, jnp.float16)
+    return _converted("f16", x, jnp.float16)
 
 
 def bf16(x: Any) -> Any:
@@ -90,7 +90,7 @@ def bf16(x: Any) -> Any:
     >>> bf16(jnp.ones(2)).dtype
     dtype(bfloat16)
     """
-    return _converted(x, jnp.bfloat16)
+    return _converted("bf16", x, jnp.bfloat16)
 
 
 def f32(x: Any) -> Any:
@@ -101,7 +101,7 @@ def f32(x: Any) -> Any:
     >>> f32(np.ones(2)).dtype
     dtype('float32')
     """
-    return _converted(x, jnp.float32)
+    return _converted("f32", x, jnp.float32)
 
 
 def f64(x: Any) -> Any:
@@ -119,7 +119,7 @@ def f64(x: Any) -> Any:
             "f64(x) needs JAX with 64 bits, which are off by default: write jax.config.update('jax_enable_x64', True) "
             "at the start of the program, or set the environment variable JAX_ENABLE_X64=1"
         )
-    return _converted(x, jnp.float64)
+    return _converted("f64", x, jnp.float64)
 
 
 def _first(platform: str) -> jax.Device | None:
@@ -148,9 +148,11 @@ def _devices(leaf: Any) -> set[jax.Device]:
     return {jax.devices("cpu")[0]} if isinstance(leaf, np.ndarray) else set()
 
 
-def _converted(x: Any, dtype: Any) -> Any:
+def _converted(name: str, x: Any, dtype: Any) -> Any:
+    from fluxion.layers.lazy import check_sized
     from fluxion.tree import fmap
 
+    check_sized(x, name)
     kept = _kept_in_float32(x) if jnp.finfo(dtype).bits == 16 else set()
     wide = {"float32": jnp.complex64, "float64": jnp.complex128}.get(jnp.dtype(dtype).name)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import math
+import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec
 
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from fluxion.errors import FluxionWarning
 from fluxion.random import Generator, generator
 
 Parameters = ParamSpec("Parameters")
@@ -150,12 +152,21 @@ def truncated_normal(
 ) -> Array:
     """Normal of the given mean and standard deviation, without the values outside `[lo, hi]`.
 
+    Raises ValueError unless `lo < hi` and `std > 0`, and warns where the mean is more than 2 `std` outside.
+
     >>> import fluxion as fx
     >>> bool(abs(fx.truncated_normal(100, std=5.0)).max() <= 2)
     True
     """
     if not lo < hi or std <= 0:
         raise ValueError(f"truncated_normal takes lo < hi and std > 0, got lo={lo}, hi={hi}, std={std}")
+    if not lo - 2 * std <= mean <= hi + 2 * std:
+        warnings.warn(
+            f"truncated_normal has its mean={mean} more than 2 std={std} outside [{lo}, {hi}]: "
+            f"nearly all values fall on the nearer end",
+            FluxionWarning,
+            stacklevel=3,
+        )
     return _truncated(shape, mean, std, lo, hi, rng, dtype)
 
 
@@ -206,6 +217,42 @@ def identity_init(
         centre = tuple((size - 1) // 2 for size in shape[:-2])
         weight[centre] = gain * np.eye(shape[-2], shape[-1])
     return jnp.asarray(np.roll(weight, shift, tuple(range(weight.ndim))), dtype)
+
+
+@initialiser
+def sparse_init(
+    *shape: int, sparsity: float, std: float = 0.01, rng: Generator | None = None, dtype: Any = jnp.float32
+) -> Array:
+    """A matrix of which each column has `ceil(sparsity * rows)` zeros, at random places (Martens 2010).
+
+    The other numbers are normal with standard deviation `std`. In Dense, a column holds what one output sees of the
+    inputs. ValueError unless `shape` is `(rows, columns)` and `sparsity` from 0.0 to 1.0.
+
+    >>> import fluxion as fx
+    >>> (fx.sparse_init(10, 3, sparsity=0.25) == 0).sum(axis=0).tolist()
+    [3, 3, 3]
+    """
+    if len(shape) != 2 or not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse_init takes two sizes and a sparsity from 0.0 to 1.0, got {shape} and {sparsity!r}")
+    zeroed = math.ceil(sparsity * shape[0] - 1e-9)  # 0.07 * 100 is a little more than 7
+    last = jnp.broadcast_to(jnp.arange(shape[0])[:, None] >= zeroed, shape)
+    kept = jax.random.permutation(generator(rng).next_key(), last, independent=True)
+    return jnp.where(kept, _normal(shape, std, rng, dtype), 0)
+
+
+@initialiser
+def uniform(
+    *shape: int, rng: Generator | None = None, dtype: Any = jnp.float32, low: float = 0.0, high: float = 1.0
+) -> Array:
+    """Uniform on `[low, high)` (Flux: `rand32`).
+
+    >>> import fluxion as fx
+    >>> fx.uniform(10, 5, low=-0.1, high=0.1).shape
+    (10, 5)
+    """
+    if not low < high:
+        raise ValueError(f"uniform takes low < high, got low={low}, high={high}")
+    return jnp.asarray(low + (high - low) * _drawn(jax.random.uniform, shape, rng, dtype), dtype)
 
 
 @initialiser

@@ -9,16 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fluxion.ops.arrays import is_concrete
 
 
-class OneHotArray:
+class OneHotArray(NDArrayOperatorsMixin):
     """A boolean array of shape `(*indices.shape, count)` that is true where the last axis equals the index.
 
-    It holds the integers `indices` and the int `count` of labels. Losses, Embedding, Dense and `@` use the integers;
-    any other function of NumPy and JAX sees the boolean array. An index outside `0..count-1` is a row without a true
-    entry.
+    It holds the integers `indices` and the int `count` of labels. Losses, Embedding, Dense and `y @ weight` use the
+    integers; indexing, `np.concatenate` and `np.stack` along other axes than the last one keep the type. Operators and
+    any other function of NumPy see the boolean array, as do those of JAX that convert their arguments; the rest, as
+    `jnp.sum`, need `dense()`. An index outside `0..count-1` is a row without a true entry.
 
     >>> y = OneHotArray([0, 2], 3)
     >>> y.shape, y[1].shape
@@ -26,7 +28,6 @@ class OneHotArray:
     """
 
     __trainable__ = ()
-    __array_priority__ = 200
 
     def __init__(self, indices: Any, count: int) -> None:
         indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
@@ -77,23 +78,58 @@ class OneHotArray:
     def __jax_array__(self) -> Array:
         return jnp.asarray(self.dense())
 
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Operators, and the elementwise functions of NumPy: those of JAX where an input is a JAX array."""
+        if ufunc is np.matmul and isinstance(inputs[0], OneHotArray):
+            return _rows(inputs[0], jnp.asarray(_dense(inputs[1])))
+        dense = [_dense(x) for x in inputs]
+        function = getattr(jnp if any(isinstance(x, jax.Array) for x in dense) else np, ufunc.__name__)
+        return function(*dense, **options) if method == "__call__" else getattr(function, method)(*dense, **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        """The other functions of NumPy."""
+        joined = _joined(function, *args, **options) if function in (np.concatenate, np.stack) else None
+        if joined is not None:
+            return joined
+        args, options = jax.tree.map(_dense, (args, options))
+        return function(*args, **options)
+
     def __eq__(self, other: Any) -> Any:
-        return self.dense() == (other.dense() if isinstance(other, OneHotArray) else other)
+        return self.dense() == _dense(other)
 
     def __ne__(self, other: Any) -> Any:
-        return ~(self == other)
+        return self.dense() != _dense(other)
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __matmul__(self, weight: Any) -> Array:
-        """Row `indices` of `weight`, which has shape `(count, n)`: the matrix product without its multiplications."""
-        weight = jnp.asarray(weight)
-        if weight.ndim != 2 or weight.shape[0] != self.count:
-            raise ValueError(f"one-hot of shape {self.shape} @ array of shape {weight.shape}: wanted {self.count} rows")
-        return weight.at[self.indices].get(mode="fill", fill_value=0, wrap_negative_indices=False)
-
     def __repr__(self) -> str:
         return f"OneHotArray(indices of shape {self.indices.shape}, {self.count} labels)"
+
+
+def _dense(x: Any) -> Any:
+    return x.dense() if isinstance(x, OneHotArray) else x
+
+
+def _rows(y: OneHotArray, weight: Array) -> Array:
+    """`y @ weight` without its multiplications: row `indices` of `weight`, of shape `(count, n)` or `(count,)`."""
+    if weight.ndim not in (1, 2) or weight.shape[0] != y.count:
+        raise ValueError(f"one-hot of shape {y.shape} @ array of shape {weight.shape}: wanted {y.count} rows")
+    return weight.at[y.indices].get(mode="fill", fill_value=0, wrap_negative_indices=False)
+
+
+def _joined(function: Any, arrays: Sequence[Any], axis: int | None = 0, **options: Any) -> OneHotArray | None:
+    """What `np.concatenate` or `np.stack` gives, or None where that is not one-hot."""
+    if options or axis is None or not all(isinstance(array, OneHotArray) for array in arrays):
+        return None
+    axes = arrays[0].ndim + (function is np.stack)
+    if axis not in range(-axes, axes) or axis % axes == axes - 1:
+        return None
+    counts = [array.count for array in arrays]
+    if len(set(counts)) > 1:
+        raise ValueError(f"one-hot arrays with as many labels can be joined, got arrays of {counts} labels")
+    indices = [array.indices for array in arrays]
+    module = jnp if any(isinstance(index, jax.Array) for index in indices) else np
+    return OneHotArray(getattr(module, function.__name__)(indices, axis=axis % axes), counts[0])
 
 
 def onehot(x: Any, labels: Iterable[Any], *default: Any) -> OneHotArray:
@@ -202,7 +238,10 @@ def _values_and_shape(xs: Any) -> tuple[Any, tuple[int, ...]]:
 
 
 def _numeric_positions(values: Any, labels: list[Any]) -> np.ndarray | None:
-    """Positions of numbers among numbers, -1 where there is none, in a few calls of NumPy; None for other values."""
+    """Positions of numbers among numbers, -1 where there is none, in a few calls of NumPy; None for other values.
+
+    NaN is found where it is a label.
+    """
     if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
         return None
     if not all(isinstance(label, (int, float, np.number, np.bool_)) for label in labels):
@@ -211,7 +250,8 @@ def _numeric_positions(values: Any, labels: list[Any]) -> np.ndarray | None:
     order = np.argsort(known)
     places = np.minimum(np.searchsorted(known[order], values), len(labels) - 1)
     positions = order[places]
-    return np.where(known[positions] == values, positions, -1)
+    found = known[positions]
+    return np.where((found == values) | ((found != found) & (values != values)), positions, -1)
 
 
 def _traced_positions(xs: Array, labels: list[Any], fallback: int | None) -> Array:

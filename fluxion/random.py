@@ -13,6 +13,9 @@ import jax.numpy as jnp
 from jax import Array
 
 
+__all__ = ["Generator", "default_generator", "generator", "seed"]
+
+
 class Generator:
     """A stream of random numbers. Each draw replaces `key`, so compiled code carries the stream along.
 

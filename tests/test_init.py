@@ -122,3 +122,57 @@ def test_identity_init():
 def test_zeros_and_ones():
     assert fx.zeros(2, 2).sum() == 0 and fx.ones(2, 2).sum() == 4
     assert fx.zeros(3, rng=Generator(1)).shape == (3,)
+
+
+def test_a_mean_far_outside_is_warned_of():
+    with pytest.warns(fx.FluxionWarning, match=r"has its mean=9.0 more than 2 std=1.0 outside \[-2.0, 2.0\]") as caught:
+        x = fx.truncated_normal(4, mean=9.0)
+    assert (x <= 2).all() and caught[0].filename == __file__
+
+
+def test_numbers_of_lecun_normal():
+    assert fx.lecun_normal(10, 1000).std() == pytest.approx(0.3162, rel=0.05)
+    assert fx.lecun_normal(1000, 10).std() == pytest.approx(0.0316, rel=0.05)
+
+
+@pytest.mark.parametrize(("rows", "columns", "sparsity"), [(10, 20, 0.25), (100, 3, 0.07), (5, 4, 0.0), (5, 4, 1.0)])
+def test_sparse_init(rows, columns, sparsity):
+    x = np.asarray(fx.sparse_init(rows, columns, sparsity=sparsity))
+    assert ((x == 0).sum(axis=0) == np.ceil(round(sparsity * rows, 6))).all()
+    assert x.shape == (rows, columns) and x.dtype == np.float32
+
+
+def test_sparse_init_places_and_options():
+    x = np.asarray(fx.sparse_init(200, 200, sparsity=0.5, std=0.1))
+    assert x[x != 0].std() == pytest.approx(0.1, rel=0.05)
+    assert len({tuple(column) for column in (x == 0).T.tolist()}) == 200
+    assert abs((x == 0).sum(axis=1) - 100).max() < 40
+    assert fx.Dense(10, 5, init=fx.sparse_init(sparsity=0.9)).weight.shape == (10, 5)
+    assert (
+        fx.sparse_init(4, 4, sparsity=0.5, rng=Generator(1)) == fx.sparse_init(4, 4, sparsity=0.5, rng=Generator(1))
+    ).all()
+    assert fx.sparse_init(4, 4, sparsity=0.5, dtype=jnp.bfloat16).dtype == jnp.bfloat16
+    assert jax.jit(lambda: fx.sparse_init(4, 4, sparsity=0.5, rng=Generator(1)))().shape == (4, 4)
+    for shape, sparsity in [((3,), 0.5), ((3, 3, 3), 0.5), ((3, 3), 1.5), ((3, 3), -0.1)]:
+        with pytest.raises(ValueError, match=r"sparse_init takes two sizes and a sparsity from 0.0 to 1.0, got"):
+            fx.sparse_init(*shape, sparsity=sparsity)
+
+
+def test_uniform():
+    x = np.asarray(fx.uniform(100, 100, low=-1.0, high=3.0))
+    assert -1 <= x.min() < -0.99 and 2.99 < x.max() < 3 and x.mean() == pytest.approx(1, abs=0.05)
+    x = np.asarray(fx.uniform(1000))
+    assert x.min() >= 0 and x.max() < 1
+    with pytest.raises(ValueError, match=r"uniform takes low < high, got low=1.0, high=0.0"):
+        fx.uniform(3, low=1.0, high=0.0)
+
+
+@pytest.mark.parametrize("kernel", [(3,), (5, 3)])
+def test_identity_init_moves_and_cuts(kernel):
+    x = jnp.arange(float(2 * 7 ** len(kernel) * 2)).reshape(2, *[7] * len(kernel), 2)
+    wider = fx.Conv(kernel, 2, 3, pad="same", init=fx.identity_init)(x)
+    np.testing.assert_array_equal(wider[..., :2], x)
+    assert not wider[..., 2].any()
+    swapped = fx.Conv(kernel, 2, 2, pad="same", init=fx.identity_init(shift=(0,) * (len(kernel) + 1) + (1,)))(x)
+    np.testing.assert_array_equal(swapped, x[..., ::-1])
+    assert fx.identity_init(2, 2, gain=5, shift=1).tolist() == [[5, 0], [0, 5]]

@@ -140,3 +140,78 @@ def test_inside_jit_and_grad():
     indices = jnp.array([0, 1, 2])
     np.testing.assert_allclose(jax.jit(jax.grad(loss))(w, indices), jax.grad(loss)(w, indices), rtol=1e-5)
     assert jax.vmap(lambda i: fx.OneHotArray(i, 3) @ w)(indices).shape == (3, 2)
+
+
+def test_nan_can_be_a_label():
+    assert fx.onehotbatch(np.array([1.0, np.nan]), [np.nan, 1.0]).indices.tolist() == [1, 0]
+    assert fx.onehotbatch(np.array([1.0, np.nan]), [0.0, 1.0], 0.0).indices.tolist() == [1, 0]
+    with pytest.raises(ValueError, match="Value nan is not in labels"):
+        fx.onehotbatch(np.array([np.nan]), [0.0, 1.0])
+
+
+def test_joining_keeps_the_type():
+    one, two = fx.onehotbatch([0, 2], range(3)), fx.onehotbatch(jnp.array([1, 1]), range(3))
+    joined = np.concatenate([one, one, one])
+    assert isinstance(joined, fx.OneHotArray) and joined.indices.tolist() == [0, 2] * 3
+    assert isinstance(np.concatenate([one, two]).indices, jax.Array)
+    stacked = np.stack([one, two], axis=1)
+    assert isinstance(stacked, fx.OneHotArray) and stacked.indices.tolist() == [[0, 1], [2, 1]]
+    assert np.stack([one, one], axis=-2).indices.tolist() == [[0, 0], [2, 2]]
+    for mixed in (
+        np.concatenate([one, one], axis=1),
+        np.concatenate([one, one], axis=None),
+        np.stack([one, one], axis=-1),
+        np.concatenate([one, np.ones((1, 3))]),
+        np.stack([one[0], np.zeros(3)]),
+        np.stack([[0, 0, 1], one[0]]),
+        np.concatenate([one[0], one[1]]),
+    ):
+        assert type(mixed) is np.ndarray
+    assert jnp.concatenate([one, two]).shape == (4, 3)
+    with pytest.raises(ValueError, match="axis 2 is out of bounds"):
+        np.concatenate([one, one], axis=2)
+    for join in (np.concatenate, np.stack):
+        with pytest.raises(ValueError, match=r"as many labels can be joined, got arrays of \[3, 2\] labels"):
+            join([one, fx.onehotbatch([0, 1], range(2))])
+
+
+def test_operators_see_booleans():
+    y, yj = fx.onehotbatch([0, 2], range(3)), fx.onehotbatch(jnp.array([0, 2]), range(3))
+    full = np.asarray(y)
+    for one in (y, yj):
+        kind = np.ndarray if one is y else jax.Array
+        assert isinstance(one * 2.0, kind) and isinstance(~one, kind) and isinstance(one == 1, kind)
+        np.testing.assert_array_equal(one * 2.0, full * 2.0)
+        np.testing.assert_array_equal(1 - one, 1 - full)
+        np.testing.assert_array_equal(one & full, full)
+        np.testing.assert_allclose(np.exp(one), np.exp(full * 1.0), rtol=1e-3)
+        np.testing.assert_array_equal(np.add.reduce(one, axis=0), full.sum(0))
+        assert np.sum(one) == 2 and np.mean(one, axis=1).shape == (2,) and np.argmax(one, axis=1).tolist() == [0, 2]
+        assert not np.any(one == None) and np.all(one != None)  # noqa: E711
+        assert (np.ones((2, 3)) == one).sum() == (one == np.ones((2, 3))).sum() == 2
+        assert (np.ones(3) * one).shape == (jnp.ones((2, 3)) * one).shape == (2, 3)
+        assert np.array_equal(one, full) and np.where(one, 1, 0).sum() == 2
+    (gradient,) = fx.gradient(lambda w: (yj * w).sum() + (w * yj).sum(), jnp.ones((2, 3)))
+    assert gradient.tolist() == [[2, 0, 0], [0, 0, 2]]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(y)
+
+
+def test_products_on_either_side():
+    y = fx.onehotbatch([0, 2, 2], range(3))
+    full, a = np.asarray(y, np.float32), np.arange(6.0, dtype=np.float32).reshape(2, 3)
+    np.testing.assert_array_equal(a @ y, a @ full)
+    np.testing.assert_array_equal(jnp.asarray(a) @ y, a @ full)
+    np.testing.assert_array_equal(a @ y[1], a[:, 2])
+    np.testing.assert_array_equal(y @ a[0], a[0, [0, 2, 2]])
+    np.testing.assert_array_equal(y @ y, full @ full)
+    np.testing.assert_array_equal(np.matmul(y, a.T), full @ a.T)
+
+
+def test_no_gradients_flow_into_labels():
+    def loss(x, w):
+        return (fx.onehotbatch(x, [0.0, 1.0]) @ w).sum() + fx.onecold(w[None])[0] * 1.0
+
+    of_x, of_w = fx.gradient(loss, jnp.array([0.0, 1.0, 1.0]), jnp.array([1.0, 5.0]))
+    assert of_x is None or not np.any(of_x)
+    assert of_w.tolist() == [1, 2]

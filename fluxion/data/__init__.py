@@ -1,8 +1,77 @@
 """Data: batches, splits and the data sets that come with Fluxion (Flux: MLUtils, MLDatasets)."""
 
+from fluxion.data.arrays import (
+    batched_searchsorted,
+    chunk,
+    normalise,
+    rescale,
+    rpad_constant,
+    stack,
+    topk,
+    unsqueeze,
+    unstack,
+)
+from fluxion.data.balance import oversample, undersample
 from fluxion.data.digits import digits
+from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
+from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
-from fluxion.data.observations import collate, getobs, numobs
+from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
+from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
+from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
+from fluxion.data.views import (
+    ObsView,
+    filterobs,
+    groupobs,
+    joinobs,
+    mapobs,
+    obsview,
+    randobs,
+    shuffleobs,
+    slidingwindow,
+)
 
-__all__ = ["DataLoader", "collate", "digits", "getobs", "numobs", "splitobs"]
+__all__ = [
+    "DataLoader",
+    "ObsView",
+    "batch",
+    "batch_sequence",
+    "batched_searchsorted",
+    "batchseq",
+    "chunk",
+    "collate",
+    "digits",
+    "eachobs",
+    "filterobs",
+    "getobs",
+    "group_counts",
+    "group_indices",
+    "groupobs",
+    "joinobs",
+    "kfolds",
+    "leavepout",
+    "make_moons",
+    "make_poly",
+    "make_sin",
+    "make_spiral",
+    "mapobs",
+    "normalise",
+    "numobs",
+    "obsview",
+    "oversample",
+    "pad_sequences",
+    "randobs",
+    "rescale",
+    "rpad_constant",
+    "shuffleobs",
+    "slidingwindow",
+    "splitobs",
+    "stack",
+    "timeseries_kfolds",
+    "topk",
+    "unbatch",
+    "undersample",
+    "unsqueeze",
+    "unstack",
+]

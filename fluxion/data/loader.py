@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import numpy as np
 
-from fluxion.data.observations import getobs, is_array, like_tuple, numobs
+from fluxion.data.checks import whole_number
+from fluxion.data.draws import shuffled
+from fluxion.data.observations import getobs, is_array, numobs, over_parts, positions
 from fluxion.onehot import OneHotArray
 from fluxion.random import Generator, generator
 
@@ -22,6 +23,8 @@ class DataLoader:
     batch_size  observations in a batch
     shuffle     a new order each time the loader is iterated
     partial     whether a last batch of fewer observations is given or left out
+    collate     makes a batch of a list of single observations, as `fx.data.pad_sequences` does of arrays of unequal
+                length; `list` leaves them as they are
     rng         a `fluxion.random.Generator` for the order; the default one where it is None
 
     A batch has the structure of the data: a tuple of arrays gives tuples of NumPy arrays. Arrays are indexed once per
@@ -45,19 +48,17 @@ class DataLoader:
         *,
         shuffle: bool = False,
         partial: bool = True,
+        collate: Callable[[list[Any]], Any] | None = None,
         rng: Generator | None = None,
     ) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)):
-            raise TypeError(f"batch_size is a whole number, got {batch_size!r} of type {type(batch_size).__name__}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.batch_size = whole_number("batch_size", batch_size, least=1)
         if rng is not None:
             generator(rng)
         self.data = _on_host(data)
         self.count = numobs(self.data)
-        self.batch_size = int(batch_size)
         self.shuffle = shuffle
         self.partial = partial
+        self.collate = collate
         self.rng = rng
         if self.count == 0:
             raise ValueError("the data holds no observations")
@@ -78,7 +79,12 @@ class DataLoader:
     def _batches(self, order: np.ndarray | None) -> Iterator[Any]:
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             batch = slice(start, min(start + self.batch_size, self.count))
-            yield getobs(self.data, batch if order is None else order[batch])
+            yield self._batch(batch if order is None else order[batch])
+
+    def _batch(self, index: slice | np.ndarray) -> Any:
+        if self.collate is None:
+            return getobs(self.data, index)
+        return self.collate([getobs(self.data, i) for i in positions("DataLoader", index, self.count).tolist()])
 
     def __repr__(self) -> str:
         options = f", batch_size={self.batch_size}"
@@ -87,18 +93,12 @@ class DataLoader:
         return f"DataLoader({type(self.data).__name__} of {self.count:_} observations{options})"
 
 
-def shuffled(count: int, rng: Generator | None) -> np.ndarray:
-    """The numbers 0 to count - 1 in random order: one draw from the generator seeds NumPy's, which is faster here."""
-    seed = np.asarray(jax.random.key_data(generator(rng).next_key())).tolist()
-    return np.random.default_rng(seed).permutation(count)
-
-
 def _on_host(data: Any) -> Any:
     """`data` with the arrays of its tuples and dicts as NumPy arrays."""
-    if isinstance(data, Mapping):
-        return {key: _on_host(value) for key, value in data.items()}
-    if isinstance(data, tuple):
-        return like_tuple(data, [_on_host(value) for value in data])
-    if isinstance(data, OneHotArray):
-        return OneHotArray(np.asarray(data.indices), data.count)
-    return np.asarray(data) if is_array(data) else data
+    return over_parts(_part_on_host, data)
+
+
+def _part_on_host(part: Any) -> Any:
+    if isinstance(part, OneHotArray):
+        return OneHotArray(np.asarray(part.indices), part.count)
+    return np.asarray(part) if is_array(part) else part

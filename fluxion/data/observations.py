@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from fluxion.onehot import OneHotArray
+from fluxion.ops.indexing import check_indices
 
 
 def numobs(data: Any) -> int:
@@ -32,55 +35,82 @@ def numobs(data: Any) -> int:
     return first
 
 
-def getobs(data: Any, index: Any) -> Any:
-    """The observations of `data` at `index`, an integer, a slice or an array of integers (MLUtils: `getobs`).
+def getobs(data: Any, index: Any = slice(None)) -> Any:
+    """The observations of `data` at `index`, an integer, a slice, integers or a mask of booleans (MLUtils: `getobs`).
 
     Arrays are indexed once along their first axis. A container that is neither array, tuple nor dict gives its items
-    one by one; for a slice or an array of integers these are stacked by `collate`.
+    one by one; for anything but an integer these are stacked by `collate`. Without an index it is all observations.
+    An index out of range is an IndexError; negative ones count from the end.
 
     >>> x, y = getobs((np.arange(6).reshape(3, 2), ["a", "b", "c"]), slice(1, 3))
     >>> x.tolist(), y
     ([[2, 3], [4, 5]], ['b', 'c'])
     """
-    if isinstance(data, Mapping):
-        return {key: getobs(value, index) for key, value in data.items()}
-    if isinstance(data, tuple):
-        return like_tuple(data, [getobs(value, index) for value in data])
-    if is_array(data) or isinstance(data, Subset):
-        return data[index]
-    if isinstance(index, (int, np.integer)):
-        return data[int(index)]
-    places = range(len(data))[index] if isinstance(index, slice) else np.asarray(index).tolist()
-    return collate([data[i] for i in places])
+    return over_parts(lambda part: _observations_of(part, index), data)
 
 
-class Subset:
-    """The observations of `data` at `index`, without a copy: what `splitobs` gives of a container of items.
+def _observations_of(part: Any, index: Any) -> Any:
+    if isinstance(part, (np.ndarray, Observations)) or (is_array(part) and isinstance(index, slice)):
+        return part[index]
+    places = positions("getobs", index, len(part))  # JAX would take the nearest entry where there is none
+    if places.ndim == 0:
+        return part[int(places)]
+    return part[places] if is_array(part) else collate([part[i] for i in places.tolist()])
 
-    >>> part = Subset(["a", "b", "c"], np.array([2, 0]))
-    >>> len(part), part[0]
-    (2, 'c')
+
+class Observations:
+    """Base of containers that make an observation when it is asked for: `len`, iteration and `[i]`.
+
+    `[i]` with an integer is one observation; with a slice, integers or a mask of booleans it is a batch of them.
     """
 
-    def __init__(self, data: Any, index: np.ndarray) -> None:
-        self.data = data
-        self.index = index
-
     def __len__(self) -> int:
-        return len(self.index)
+        raise NotImplementedError
 
-    def __getitem__(self, place: Any) -> Any:
-        return getobs(self.data, self.index[place])
+    def one(self, i: int) -> Any:
+        """Observation `i`, from 0 to the length less one."""
+        raise NotImplementedError
 
-    def __repr__(self) -> str:
-        return f"Subset of {len(self):_} out of {len(self.data):_} observations of a {type(self.data).__name__}"
+    def many(self, indices: np.ndarray) -> Any:
+        """The observations at `indices` as one batch."""
+        return collate([self.one(i) for i in indices.tolist()])
+
+    def __getitem__(self, index: Any) -> Any:
+        places = positions(type(self).__name__, index, len(self))
+        return self.one(int(places)) if places.ndim == 0 else self.many(places)
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.one(i) for i in range(len(self)))
+
+
+def positions(name: str, index: Any, count: int) -> np.ndarray:
+    """The positions, from 0 to `count - 1`, that an integer, a slice, integers or a mask of booleans name.
+
+    >>> positions("getobs", [-1, 0], 3).tolist(), positions("getobs", [True, False, True], 3).tolist()
+    ([2, 0], [0, 2])
+    """
+    if isinstance(index, slice):
+        return np.arange(*index.indices(count))
+    indices = np.asarray(index)
+    if indices.dtype == bool and indices.shape == (count,):
+        return np.flatnonzero(indices)
+    indices = indices if indices.size else indices.astype(int)  # NumPy's empty list holds floats
+    if not np.issubdtype(indices.dtype, np.integer) or indices.ndim > 1:
+        raise TypeError(
+            f"{name} takes an integer, a slice, integers or {count} booleans as its index, "
+            f"got an array of shape {indices.shape} of {indices.dtype}"
+        )
+    indices = np.where((indices < 0) & (indices >= -count), indices + count, indices)
+    check_indices(name, indices, count)
+    return indices
 
 
 def collate(items: Sequence[Any]) -> Any:
     """One batch out of single observations (MLUtils: `batch`).
 
-    Arrays, numbers and lists of numbers are stacked along a new first axis; tuples and dicts are collated field by
-    field; whatever else there is, strings for example, stays a list. Python floats become float32.
+    Arrays, numbers and lists of numbers are stacked along a new first axis, as an array of NumPy; tuples and dicts are
+    collated field by field; whatever else there is, strings for example, stays a list. Python floats become float32,
+    one-hot arrays stay one-hot.
 
     Raises ValueError where arrays of different shapes would have to be stacked.
 
@@ -97,9 +127,43 @@ def collate(items: Sequence[Any]) -> Any:
     if isinstance(first, tuple):
         _same_fields(items, [len(item) for item in items])
         return like_tuple(first, [collate([item[i] for item in items]) for i in range(len(first))])
+    if isinstance(first, OneHotArray):
+        _same_fields(items, [getattr(item, "count", None) for item in items])
+        return OneHotArray(_stack([item.indices for item in items]), first.count)
     if not (is_array(first) or isinstance(first, (bool, int, float, complex, list))):
         return list(items)
     return _stack(items)
+
+
+batch = collate  # its name in MLUtils
+
+
+def unbatch(data: Any) -> list[Any]:
+    """The single observations of a batch, the opposite of `collate` (MLUtils: `unbatch`).
+
+    >>> unbatch((np.array([1, 2]), ["a", "b"]))
+    [(np.int64(1), 'a'), (np.int64(2), 'b')]
+    """
+    return list(eachobs(data))
+
+
+def eachobs(data: Any) -> Iterator[Any]:
+    """One observation of `data` after the other (MLUtils: `eachobs`); `DataLoader` gives batches.
+
+    >>> [x.sum().item() for x in eachobs(np.ones((2, 3)))]
+    [3.0, 3.0]
+    """
+    count = numobs(data)
+    return (getobs(data, i) for i in range(count))
+
+
+def over_parts(function: Callable[[Any], Any], data: Any) -> Any:
+    """`data` with `function` of each part of its nested tuples and dicts in place of the part."""
+    if isinstance(data, Mapping):
+        return {key: over_parts(function, value) for key, value in data.items()}
+    if isinstance(data, tuple):
+        return like_tuple(data, [over_parts(function, value) for value in data])
+    return function(data)
 
 
 def is_array(x: Any) -> bool:
