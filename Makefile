@@ -1,10 +1,10 @@
-# make demo | test | lint | bench: each makes .venv where it is absent and installs what it needs, once.
+# make demo | test | lint | docs | bench: each makes .venv where it is absent and installs what it needs, once.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint docs bench clean
 
 demo: $(VENV)/.installed-plot
 	$(BIN)/python examples/digits.py
@@ -16,6 +16,9 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy fluxion/
+
+docs: $(VENV)/.installed-dev
+	$(BIN)/python docs/generate.py
 
 bench: $(VENV)/.installed-dev-bench
 	$(BIN)/python -m benchmarks

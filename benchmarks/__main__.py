@@ -13,7 +13,7 @@ import sys
 from benchmarks.peers import THREADS
 from benchmarks.table import SUMMARY, Table, grid
 
-NAMES = ("steps50", "levels", "mlp", "recurrent", "tiny", "scalar", "imports", "cold", "nodes")
+NAMES = ("steps50", "levels", "mlp", "catalog", "tiny", "scalar", "imports", "cold", "nodes")
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 

@@ -70,9 +70,11 @@ def rows(torch: Any) -> dict[str, tuple[Contender, Contender]]:
     def pair(model: Any, module: Any, x: np.ndarray, y: np.ndarray, loss: Loss = squares, other: Loss = squares) -> Any:
         return ours(model, loss, x, y), theirs(torch, module, other, x, y)
 
-    def encoder() -> Any:
-        layer = nn.TransformerEncoderLayer(256, 8, 1024, dropout=0.0, batch_first=True)
-        return nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+    def encoders(dropout: float) -> Any:
+        layer = nn.TransformerEncoderLayer(256, 8, 1024, dropout=dropout, batch_first=True)
+        module = nn.TransformerEncoder(layer, 4, enable_nested_tensor=False)
+        model = fx.TransformerEncoder(256, 4, dropout=dropout)
+        return pair(model, module, floats(16, 64, 256), floats(16, 64, 256))
 
     sequence, tokens, labels = floats(32, 64, 128), rng.integers(0, 50_000, (32, 64)), rng.integers(0, 10_000, 128)
     return {
@@ -82,12 +84,8 @@ def rows(torch: Any) -> dict[str, tuple[Contender, Contender]]:
         "GRU 128, 64 steps, batch 32": pair(
             fx.GRU(128, 128), First(nn.GRU(128, 128, batch_first=True)), sequence, floats(32, 64, 128)
         ),
-        "transformer encoder, 4 layers of 256, 64 tokens, batch 16": pair(
-            fx.Chain(*(fx.TransformerEncoderLayer(256, nheads=8, dropout=0.0) for _ in range(4))),
-            encoder(),
-            floats(16, 64, 256),
-            floats(16, 64, 256),
-        ),
+        "transformer encoder, 4 layers of 256, 64 tokens, batch 16": encoders(0.0),
+        "the same with dropout 0.1": encoders(0.1),
         "Embedding 50,000 x 128, 32 x 64 tokens": pair(
             fx.Embedding(50_000, 128), nn.Embedding(50_000, 128), tokens, floats(32, 64, 128)
         ),

@@ -6,6 +6,7 @@ python examples/schedules.py docs/schedules.png
 import sys
 from pathlib import Path
 
+import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -48,7 +49,9 @@ def plot(path):
     figure, axes = plt.subplots(7, 3, figsize=(11, 13), sharex=True, sharey=True, layout="constrained")
     steps = np.arange(STEPS)
     for axis, schedule in zip(axes.flat, SCHEDULES, strict=True):
-        axis.step(steps, schedule(steps), where="post", color="#3366cc")
+        values = schedule(steps)
+        assert np.allclose(values, jax.jit(schedule.__call__)(steps), atol=1e-5), "a program computes the same"
+        axis.step(steps, values, where="post", color="#3366cc")
         axis.set_title(title(schedule), fontsize=7)
         axis.set_ylim(-0.05, 1.05)
         axis.grid(alpha=0.3)

@@ -10,17 +10,31 @@ class FluxionWarning(UserWarning):
 
 
 class EagerNotice(FluxionWarning):
-    """A function cannot be compiled and runs operation by operation instead."""
+    """A function cannot be compiled and runs operation by operation instead; given once, with file and line.
+
+    >>> import fluxion as fx, warnings
+    >>> warnings.simplefilter("error", fx.EagerNotice)  # makes it an error
+    """
 
 
 class RecompileWarning(FluxionWarning):
-    """A function is compiled again and again because a Python value changes."""
+    """A function is compiled again and again because a Python value changes. `explain(f)` names the value.
+
+    >>> import fluxion as fx, warnings
+    >>> warnings.simplefilter("error", fx.RecompileWarning)  # makes it an error, which shows the place
+    """
 
 
 class SizeError(ValueError):
     """An array of the wrong shape reached a layer.
 
     `layer` is the layer that refused it; `path` is where that layer stands in the model, once known.
+
+    >>> import fluxion as fx
+    >>> fx.Chain(fx.relu, fx.Dense(3, 2))([[1.0, 2.0]])
+    Traceback (most recent call last):
+    fluxion.errors.SizeError: Dense(3, 2) expects 3 input features (last axis), got an array of shape (1, 2)
+      in model.layers[1]
     """
 
     def __init__(self, message: str, layer: Any = None) -> None:
@@ -38,4 +52,11 @@ class CaptureError(RuntimeError):
 
 
 class NonFiniteLossError(ArithmeticError):
-    """The loss became NaN or infinite; model and optimiser are as before the batch."""
+    """The loss became NaN or infinite; model and optimiser are as before the batch.
+
+    >>> import fluxion as fx
+    >>> model = fx.Dense(1, 1)
+    >>> fx.train(lambda m, x: fx.mse(m(x), 0.0), model, [[[float("inf")]]], fx.setup(fx.Descent(), model))
+    Traceback (most recent call last):
+    fluxion.errors.NonFiniteLossError: ...
+    """

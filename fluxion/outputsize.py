@@ -10,7 +10,7 @@ import numpy as np
 
 from fluxion.layers.base import typed, watching
 from fluxion.layers.containers import Chain
-from fluxion.layers.lazy import sizing
+from fluxion.layers.lazy import can_draw, sizing
 from fluxion.random import Generator, default_generator, generator
 
 _LONGEST = 60
@@ -30,6 +30,10 @@ class Sizes(tuple[Any, ...]):
         sizes = super().__new__(cls, shape)
         sizes.rows = tuple(rows)
         return sizes
+
+    def __getnewargs__(self) -> tuple[tuple[Any, ...], list[Row]]:
+        """What a copy or a pickle is made from."""
+        return tuple(self), list(self.rows)
 
     def __str__(self) -> str:
         widths = [max(len(row[column]) for row in self.rows) for column in (0, 1)]
@@ -73,7 +77,8 @@ def autosize(model: Model, *input_shapes: Any, dtype: Any = jnp.float32) -> Mode
 
     Takes shapes as `outputsize` does, and finds all sizes without computing anything. Layers are sized in place, in
     the order in which they are called, and draw their weights in that order: the same as from the numbers. If a layer
-    refuses its input, its SizeError is raised and `model` is left as it was. Flux: `@autosize`.
+    refuses its input, its SizeError is raised and `model` is left as it was. `ValueError` inside compiled code and
+    gradients. Flux: `@autosize`.
 
     Without it a layer gets its sizes when it is first called, but for compiled code, gradients, `setup` and training
     that is too late.
@@ -84,6 +89,8 @@ def autosize(model: Model, *input_shapes: Any, dtype: Any = jnp.float32) -> Mode
     'Dense(1352, 10)'
     """
     inputs = _specifications("autosize", model, input_shapes, dtype)
+    if not can_draw():
+        raise ValueError("autosize draws weights, which it cannot inside compiled code or a gradient; call it before")
     with sizing(generator()) as run:
         _Table(inputs).fill(run.copy(model))
     return model

@@ -24,7 +24,7 @@ class Packing:
             if self.sizes[i] <= SMALL and not jnp.issubdtype(array.dtype, jax.dtypes.extended):
                 groups.setdefault(jnp.dtype(array.dtype), []).append(i)
         self.groups = [members for members in groups.values() if len(members) > FEW]
-        self._key = (tuple(self.shapes), tuple(jnp.dtype(array.dtype) for array in arrays))
+        self._key = (tuple(self.shapes), tuple(array.dtype for array in arrays))
         joined = {i for members in self.groups for i in members}
         self.single = [i for i in range(len(arrays)) if i not in joined]
 

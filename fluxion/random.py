@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-
 __all__ = ["Generator", "default_generator", "generator", "seed"]
 
 
@@ -41,13 +40,12 @@ class Generator:
 
     def next_key(self) -> Array:
         """A fresh key for the functions of `jax.random`."""
-        if isinstance(self.key, jax.core.Tracer):
+        # under a `jax.jit` of the user's the stored key must stay a concrete array
+        traced = isinstance(self.key, jax.core.Tracer)
+        with contextlib.nullcontext() if traced else jax.ensure_compile_time_eval():
             keys = jax.random.split(jax.random.wrap_key_data(self.key))
-        else:  # under a `jax.jit` of the user's the stored key must stay a concrete array
-            with jax.ensure_compile_time_eval():
-                keys = jax.random.split(jax.random.wrap_key_data(self.key))
-        self.key = jax.random.key_data(keys[0])
-        return keys[1]
+            self.key, drawn = jax.random.key_data(keys[0]), keys[1]
+        return drawn
 
     def uniform(self, shape: Sequence[int] = (), low: Any = 0.0, high: Any = 1.0, dtype: Any = jnp.float32) -> Array:
         """Uniform draws in `[low, high)`."""

@@ -212,7 +212,7 @@ class _Loading:
 
         def finish() -> None:
             arrays.write()
-            optimiser.leaves[:] = optimiser.packing.pack(jax.tree.leaves(view["state"]))
+            optimiser.state = view["state"]
             optimiser.steps = source["steps"]
             _restore(optimiser.rule, source["rule"])
 

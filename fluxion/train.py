@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import collections
 import functools
+import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable
@@ -14,13 +15,15 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fluxion.compile.engine import Program, Task, run
 from fluxion.compile.outputs import unpack
 from fluxion.compile.trace import Call, Context, commit, inside_trace
 from fluxion.errors import NonFiniteLossError
 from fluxion.gradient import Differentiation, scalar_loss
-from fluxion.layers.base import Layer
+from fluxion.layers.base import Layer, typed
+from fluxion.optimise.checks import whole
 from fluxion.optimise.state import OptState, check_state, copy_if_shared
 from fluxion.optimise.update import refuse_tracers
 
@@ -36,8 +39,8 @@ class Step(Task):
 
     def __init__(self, opt_state: OptState, healthy: Any, with_gradient: bool) -> None:
         self.opt_state, self.healthy, self.with_gradient = opt_state, healthy, with_gradient
-        rule_key, self.floats = opt_state.hyperparameters()
-        self.key = ("step", rule_key, opt_state.definition, opt_state.signature, with_gradient)
+        self.rule = opt_state.inputs()
+        self.key = ("step", self.rule.key, opt_state.definition, opt_state.signature, with_gradient)
 
     @staticmethod
     def apply(f: Any, args: list[Any]) -> Any:
@@ -59,7 +62,7 @@ class Step(Task):
         return self.opt_state.owned_leaves()
 
     def constants(self) -> Any:
-        return self.floats, self.healthy
+        return self.rule.values, self.healthy
 
     def protect(self, program: Program, call: Call, donated: list[Any]) -> list[Any]:
         owners = call.owners()
@@ -68,7 +71,7 @@ class Step(Task):
     def body(
         self, context: Context, leaves: list[Any], numbers: list[Any], extra: Any, constants: Any, strict: bool
     ) -> Any:
-        floats, healthy = constants
+        values, healthy = constants
         plan = self.plan(context)
         out, writes, gradients, _ = plan.value_and_gradient(leaves, numbers, strict)
         paths = {key: path.removeprefix("model").removeprefix(".") for key, path in context.paths().items()}
@@ -77,7 +80,7 @@ class Step(Task):
         self.opt_state.signature.check(params, [path for path in paths.values() if path not in params])
         step = self.opt_state.updater()
         healthy = jnp.logical_and(healthy, jnp.isfinite(scalar_loss(unpack(out))))
-        new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, floats)
+        new, new_state = _only_if(healthy, step, params, {names[i]: g for i, g in gradients.items()}, extra, values)
         writes = {i: jnp.where(healthy, value, leaves[context.written_leaf(i)]) for i, value in writes.items()}
         weights = [writes.pop(i, new[names[i]] if i in names else leaves[i]) for i in plan.order]
         return out, writes, weights, new_state, healthy, gradients if self.with_gradient else None
@@ -100,14 +103,14 @@ class Step(Task):
         return self.land(context, call, outputs)  # type: ignore[arg-type]
 
 
-def _only_if(healthy: Any, step: Callable[..., Any], params: Any, gradients: Any, state: Any, floats: Any) -> Any:
+def _only_if(healthy: Any, step: Callable[..., Any], params: Any, gradients: Any, state: Any, values: Any) -> Any:
     """The update, or nothing new where the loss is not finite; one branch runs, which is cheaper than a select on
     every array.
     """
     if not isinstance(healthy, jax.core.Tracer):
-        return step(params, gradients, state, floats) if bool(healthy) else (params, state)
+        return step(params, gradients, state, values) if bool(healthy) else (params, state)
     return jax.lax.cond(
-        healthy, lambda p, g, s: step(p, g, s, floats), lambda p, g, s: (p, s), params, gradients, state
+        healthy, lambda p, g, s: step(p, g, s, values), lambda p, g, s: (p, s), params, gradients, state
     )
 
 
@@ -117,7 +120,25 @@ def _healthy() -> Any:
 
 
 def _step(loss: Any, model: Any, batch: Any, opt_state: OptState, healthy: Any, with_gradient: bool = False) -> Any:
-    return run(Step(opt_state, healthy, with_gradient), loss, (model, batch))
+    try:
+        return run(Step(opt_state, healthy, with_gradient), loss, (model, batch))
+    except TypeError as error:
+        _check_batch(loss, model, batch, error)
+        raise
+
+
+def _check_batch(loss: Any, model: Any, batch: Any, error: TypeError) -> None:
+    """A better error where the parts of the batch are not what the loss takes."""
+    signature = inspect.signature(loss)
+    try:
+        signature.bind(model, *(batch if type(batch) is tuple else (batch,)))
+    except TypeError:
+        got = f"a {type(batch).__name__} of {len(batch)}" if isinstance(batch, list | tuple | dict) else typed(batch)
+        raise TypeError(
+            f"the loss takes {signature}, which a batch that is {got} does not fill; it is called as "
+            f"loss(model, *batch) for a tuple and as loss(model, batch) for any other; data is a list of batches, as "
+            f"in [(x, y)]"
+        ) from error
 
 
 def trainstep(loss: Callable[..., Any], model: Any, batch: Any, opt_state: OptState) -> Any:
@@ -182,8 +203,7 @@ def train(
     terminal.
 
     `NonFiniteLossError` names the epoch and the batch whose loss was NaN or infinite; model and optimiser are then
-    as before that batch.
-    `ValueError` if there are no batches, or if an iterator is used up after the first epoch.
+    as before that batch. `ValueError` if there are no batches, or if an iterator is used up after the first epoch.
 
     >>> import fluxion as fx, jax.numpy as jnp
     >>> model, x = fx.Dense(1, 1), jnp.linspace(-1, 1, 20)[:, None]
@@ -193,8 +213,9 @@ def train(
     (3.0, 1.0)
     """
     _check_call(loss, model, opt_state, "train")
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
-        raise ValueError(f"epochs is a whole number from 0 on, got {epochs!r}")
+    epochs = whole(epochs, "epochs", lower=0)
+    if callback is not None and not callable(callback):
+        raise TypeError(f"callback is a function of a Progress, got {callback!r}")
     if not isinstance(data, collections.abc.Iterable):
         raise TypeError(f"data is an iterable of batches, such as a DataLoader or [(x, y)], got {type(data).__name__}")
     if epochs > 1 and isinstance(data, collections.abc.Iterator):
@@ -209,12 +230,17 @@ def train(
                 value, watch.healthy, _ = _step(loss, model, batch, opt_state, watch.healthy)
                 watch.add(epoch, batch_number, value)
                 bar.advance(epoch, value)
-                if callback is not None and callback(Progress(epoch, batch_number, value)) is True:
+                if callback is not None and _is_true(callback(Progress(epoch, batch_number, value))):
                     watch.finish()
                     return
             if batch_number < 0:
                 raise ValueError("data holds no batches")
         watch.finish()
+
+
+def _is_true(answer: Any) -> bool:
+    """True for a truth value, also as an array, and for nothing else: many a function returns what nobody asked for."""
+    return getattr(answer, "dtype", type(answer)) in (bool, np.bool_) and bool(answer)
 
 
 class _Watch:
@@ -241,8 +267,7 @@ class _Watch:
         if not bool(healthy):
             raise NonFiniteLossError(
                 f"the loss became {float(scalar_loss(value))} at epoch {epoch}, batch {batch} (both counted "
-                f"from 0); model and optimiser "
-                f"are as before that batch"
+                f"from 0); model and optimiser are as before that batch"
             )
 
 

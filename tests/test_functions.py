@@ -1,6 +1,7 @@
 """Activations, softmax, gathering and scattering, batched products, and checks of compiled code."""
 
 import operator
+import re
 
 import jax
 import jax.numpy as jnp
@@ -140,9 +141,12 @@ def test_softmax_types_and_axes():
     many = jnp.zeros(2**17, jnp.float16)
     assert fx.softmax(many)[0] == 2.0**-17, "a sum in float16 would overflow"
     assert fx.logsumexp(many).dtype == jnp.float16 and fx.logsumexp(many) == jnp.float16(17 * np.log(2))
-    for function in (fx.softmax, fx.logsoftmax):
-        with pytest.raises(ValueError, match=f"{function.__name__} needs an array with an axis to sum over"):
-            function(1.0)
+    assert fx.softmax(1.0, axis=None) == 1
+    for function in (fx.softmax, fx.logsoftmax, fx.logsumexp, fx.glu):
+        for x, axis in ((1.0, -1), (np.ones(2), 1.5), (np.ones(2), "a")):
+            message = f"{function.__name__} has no axis {axis!r} in an array of shape {np.shape(x)}"
+            with pytest.raises(fx.SizeError, match=re.escape(message)):
+                function(x, axis)
 
 
 def test_logsumexp_of_infinities():
@@ -165,11 +169,32 @@ def test_dropout_drops_with_its_probability():
     assert (channels == channels[:, :1]).all() and 0 < (channels == 0).mean() < 1
 
 
+@pytest.mark.parametrize("axes", [1.0, "a", True, (0, 1.0)])
+def test_axes_of_dropout_are_ints(axes):
+    assert fx.dropout(jnp.ones((2, 3)), 0.5, axes=np.int64(0)).shape == (2, 3)
+    for call in (lambda: fx.dropout(jnp.ones((2, 3)), 0.5, axes=axes), lambda: fx.Dropout(0.5, axes=axes)):
+        with pytest.raises(ValueError, match="ropout takes as axes= an int, a tuple of ints or None, got"):
+            call()
+
+
 def test_dropout_with_a_traced_probability():
     dropped = fx.compile(lambda x, p: fx.dropout(x, p, rng=fx.random.Generator(1)))
     for p in (0.5, 0.25, 0.0, 1.0):
         assert (dropped(jnp.ones(20), p) == fx.dropout(jnp.ones(20), p, rng=fx.random.Generator(1))).all()
     assert jax.jit(lambda x, p: fx.dropout(x, p))(jnp.ones(3), 1.0).tolist() == [0, 0, 0]
+
+
+def test_options_of_another_type_leave_half_precision_as_it_is():
+    option = np.float32(0.5)
+    for function in (fx.leakyrelu, fx.elu, fx.celu, fx.trelu, fx.softshrink):
+        assert function(jnp.ones(2, jnp.float16), option).dtype == jnp.float16
+
+
+def test_activations_refuse_options_without_a_meaning():
+    with pytest.raises(ValueError, match=r"softshrink takes a threshold of at least 0, got -1\.0"):
+        fx.softshrink(np.ones(2), -1.0)
+    with pytest.raises(ValueError, match=r"rrelu takes a low that is at most high, got low=0\.5 and high=0\.25"):
+        fx.rrelu(np.ones(2), 0.5, 0.25)
 
 
 def test_batched_mul_of_other_types():
@@ -219,6 +244,24 @@ def test_scatter_of_integers_and_empty_arrays():
     for op in ("add", "mul", "max", "mean"):
         assert fx.scatter(op, jnp.zeros((0, 2)), [], size=3, init=4.0).tolist() == [[4, 4]] * 3
         assert fx.scatter(op, [], []).shape == (0,)
+
+
+def test_scatter_of_booleans_and_of_rows_of_nothing():
+    assert fx.scatter("add", [True, True], [0, 0]).tolist() == [2]
+    assert fx.scatter("max", fx.onehotbatch([0, 1], range(2)), [0, 0], init=0).tolist() == [[1, 1]]
+    for op in ("add", "mul", "max"):
+        assert fx.scatter(op, jnp.ones((2, 0)), [0, 1]).shape == (2, 0)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+def test_indices_of_a_narrow_type_reach_further_than_it(dtype):
+    idx = np.array([1, 100], dtype)
+    for given in (idx, jnp.asarray(idx)):
+        assert jax.jit(lambda i: fx.gather(jnp.arange(300.0), i))(given).tolist() == [1, 100]
+        sums = jax.jit(lambda i: fx.scatter("add", jnp.ones(2), (i, i), size=(300, 300)))(given)
+        assert sums[1, 1] == sums[100, 100] == 1 and sums.sum() == 2
+    layer = fx.Embedding(400, 2, padding_idx=256 + 100)
+    assert (layer(jnp.asarray(idx))[1] == layer.weight[100]).all()
 
 
 def test_scatter_starts_from_init_and_into():

@@ -309,3 +309,8 @@ def test_gradient_against_finite_differences_in_float64(eager):
         step = 1e-6
         numeric = [(f(x.at[i].add(step)) - f(x.at[i].add(-step))) / (2 * step) for i in range(5)]
         np.testing.assert_allclose(g, numeric, rtol=1e-7)
+
+
+def test_code_can_tell_whether_it_is_differentiated():
+    power = lambda x: x ** (3 if fx.inside_gradient() else 2)
+    assert power(2.0) == 4 and fx.gradient(power, 2.0)[0] == 12 and not fx.inside_gradient()

@@ -34,6 +34,28 @@ def test_dense_from_arrays_and_own_initialisers():
     assert (same[0] == same[1]).all()
 
 
+def test_weights_are_float_arrays_of_jax():
+    for make in (np.ones, functools.partial(np.ones, dtype=int), lambda shape: np.ones(shape).tolist()):
+        layer = fx.Dense(3, 2, init=lambda *shape, make=make: make(shape))
+        assert isinstance(layer.weight, jax.Array) and layer.weight.dtype == layer.bias.dtype == jnp.float32
+    layer.weight = np.ones((3, 2), int)
+    assert layer(jnp.ones(3)).tolist() == [3, 3]
+    with pytest.raises(TypeError, match=r"init takes a function of sizes, such as fluxion\.glorot_uniform, got None"):
+        fx.Dense(3, 2, init=None)
+
+
+def test_half_precision_stays_half():
+    x = jnp.ones((2, 3))
+    for layer in (fx.Dense(3, 2), fx.Scale(3), fx.Bilinear(3, 2)):
+        assert fx.bf16(layer)(x).dtype == jnp.bfloat16
+
+
+@pytest.mark.parametrize("make", [fx.Conv, fx.ConvTranspose, fx.DepthwiseConv])
+def test_wrong_arguments_name_the_layer(make):
+    with pytest.raises(TypeError, match=f"^{make.__name__}: got an unexpected keyword argument 'padding'"):
+        make((3,), 2, 2, padding=1)
+
+
 def test_dense_looks_up_one_hot_rows():
     layer, tokens = fx.Dense(4, 3), fx.onehotbatch([1, 3], range(4))
     np.testing.assert_allclose(layer(tokens), layer(jnp.asarray(tokens, jnp.float32)), rtol=1e-6)

@@ -4,6 +4,7 @@ import copy
 import operator
 import pickle
 import re
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +128,7 @@ def test_a_class_of_the_user_takes_part():
     assert type(narrow) is Narrow and narrow.weight.shape == (1, 4) and narrow.note == "kept"
     (gradient,) = fx.gradient(lambda m: m(jnp.ones((1, 2))).sum(), model)
     assert gradient.layers[0].dense.weight.shape == (2, 6)
-    with pytest.raises(TypeError, match="missing 1 required positional argument: 'inputs'"):
+    with pytest.raises(TypeError, match="missing a required argument: 'inputs'"):
         Block()
 
 
@@ -230,7 +231,32 @@ def test_unsized_layers_are_copied_pickled_mapped_and_frozen():
     assert repr(Chain(Dense(None, 2), fx.Scale(2))).splitlines()[1].strip() == "Dense(None, 2),"
 
 
+def test_inputs_by_keyword_are_told_apart():
+    for call in (lambda m, x, y: m(x, y=y), lambda m, x, y: m(y=y, x=x)):
+        layer = fx.Bilinear(None, 2)
+        call(layer, jnp.ones((4, 3)), jnp.ones((4, 5)))
+        assert layer.typed() == "Bilinear((3, 5), 2)"
+    with pytest.raises(TypeError, match="missing a required argument: 'x'"):
+        Dense(None, 2)()
+
+
+def test_the_first_call_may_come_from_several_threads():
+    x = jnp.ones((4, 3))
+    for _ in range(20):
+        layer, outputs, start = Dense(None, 2), [], threading.Barrier(4)
+        run = lambda layer=layer, outputs=outputs, start=start: (start.wait(), outputs.append(layer(x)))
+        threads = [threading.Thread(target=run) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(outputs) == 4 and all((y == outputs[0]).all() for y in outputs)
+
+
 def test_autosize_refuses():
+    for around in (fx.compile, lambda f: lambda x: fx.gradient(f, x)):
+        with pytest.raises(ValueError, match="autosize draws weights, which it cannot inside compiled code or a grad"):
+            around(lambda x: autosize(Dense(None, 2), (4, 3))(x).sum())(jnp.ones((4, 3)))
     for arguments, message in [
         ((Dense(None, 2),), "autosize needs the shape of the input, batch first, as in autosize(model, (32, 10))"),
         ((Dense(None, 2), 3), "autosize takes shapes, batch first, as in autosize(model, (32, 10)), got 3"),

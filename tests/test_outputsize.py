@@ -1,5 +1,7 @@
 """Shapes without computing."""
 
+import copy
+import pickle
 import re
 
 import jax
@@ -54,6 +56,12 @@ def test_the_table():
     assert str(sizes).splitlines() == expected
     assert repr(sizes) == "(3, 2)"
     assert sizes.rows[-1] == ("model.layers[3]", "Dense(4, 2)", "(3, 2)")
+
+
+def test_sizes_are_copied_and_pickled():
+    sizes = fx.outputsize(fx.Chain(fx.Dense(3, 2)), (4, 3))
+    for other in (copy.copy(sizes), copy.deepcopy(sizes), pickle.loads(pickle.dumps(sizes))):
+        assert other == sizes and str(other) == str(sizes)
 
 
 def test_the_table_of_other_containers():

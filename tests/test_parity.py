@@ -59,10 +59,14 @@ def test_name_is_in_the_catalog(name):
 
 @functools.cache
 def used_in_tests():
-    """Every name that a test uses as an attribute of something, as `fx.name`."""
-    used = set()
+    """Every name that a test uses as an attribute of something, as `fx.name`, or imports."""
+    used: set[str] = set()
     for path in pathlib.Path(__file__).parent.glob("test_*.py"):
-        used |= {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                used.add(node.attr)
+            elif isinstance(node, ast.ImportFrom):
+                used |= {alias.name for alias in node.names}
     return used
 
 

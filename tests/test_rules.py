@@ -220,6 +220,42 @@ def test_fifty_steps_equal_the_reference(name):
             np.testing.assert_allclose(array, wanted, rtol=1e-6, atol=1e-8, err_msg=path)
 
 
+# what PyTorch has as options are rules of a chain
+OPTIONS = {
+    "SGD": (_chain(fx.WeightDecay(0.1), fx.Nesterov(0.1, 0.8)), _sgd(momentum=0.8, weight_decay=0.1, nesterov=True)),
+    "RMSprop": (
+        _chain(fx.WeightDecay(0.1), fx.RMSProp(0.01, 0.9, 1e-3, centred=True), fx.Momentum(1.0, 0.9)),
+        _optim("RMSprop", 0.01, 0.9, 1e-3, momentum=0.9, centered=True, weight_decay=0.1),
+    ),
+    "Adam": (
+        _chain(fx.WeightDecay(0.1), fx.AMSGrad(0.02, (0.8, 0.99), 1e-3)),
+        _optim("Adam", 0.02, (0.8, 0.99), 1e-3, weight_decay=0.1, amsgrad=True),
+    ),
+    "AdamW": (fx.AdamW(0.02, (0.8, 0.9), 0.2, 1e-3), _optim("AdamW", 0.02, (0.8, 0.9), 1e-3, weight_decay=0.2)),
+    "NAdam": (
+        _chain(fx.WeightDecay(0.1), fx.NAdam(0.02, (0.8, 0.99), 1e-3, 0.1)),
+        _optim("NAdam", 0.02, (0.8, 0.99), 1e-3, 0.1, 0.1),
+    ),
+    "RAdam": (
+        _chain(fx.WeightDecay(0.1), fx.RAdam(0.02, (0.8, 0.9), 1e-3)),
+        _optim("RAdam", 0.02, (0.8, 0.9), 1e-3, 0.1),
+    ),
+    "Adamax": (fx.AdaMax(0.02, (0.8, 0.9), 1e-3), _optim("Adamax", 0.02, (0.8, 0.9), 1e-3)),
+    "Adadelta": (fx.AdaDelta(0.5, 0.8, 1e-4), _optim("Adadelta", 0.5, 0.8, 1e-4)),
+    "Adagrad": (fx.AdaGrad(0.1, 1e-3), _optim("Adagrad", 0.1, eps=1e-3)),
+    "Rprop": (fx.Rprop(0.02, (0.4, 1.3), (1e-4, 0.1)), _optim("Rprop", 0.02, (0.4, 1.3), (1e-4, 0.1))),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_of_torch_has_its_rule(name):
+    rule, reference = OPTIONS[name]
+    with jax.enable_x64(True):
+        model, _ = _ours(rule, "float64")
+    for array, wanted in zip(fx.trainables(model).values(), reference(), strict=True):
+        np.testing.assert_allclose(array, wanted, rtol=1e-6, atol=1e-8)
+
+
 def _instances():
     """Each rule once, by name, with the settings of the trajectories; clipping and decay with a rule behind them."""
     return {
@@ -426,14 +462,36 @@ def test_every_learning_rate_may_be_a_schedule(name):
         (lambda: fx.OptimiserChain(fx.MixedPrecision(fx.Adam())), r"MixedPrecision goes around a chain"),
         (lambda: fx.OptimiserChain(fx.Adam(), 3), "takes rules such as"),
         (lambda: fx.OptimiserChain(fx.ClipGrad(), optax.sgd(0.1)), "last part"),
+        (lambda: fx.OptimiserChain(fx.EMA(), fx.Adam()), "EMA.* is the last rule of a chain"),
+        (lambda: _chain(_chain(fx.Adam(), fx.Scheduler(fx.EMA, 0.9)), fx.Descent()), "is the last rule of a chain"),
+        (lambda: fx.ScheduleFree(_chain(fx.AccumGrad(2), fx.Adam())), "AccumGrad cannot be inside ScheduleFree"),
+        (lambda: fx.ScheduleFree(fx.MixedPrecision(fx.Adam())), "MixedPrecision cannot be inside ScheduleFree"),
+        (lambda: fx.Scheduler(fx.AccumGrad, 2), "AccumGrad cannot be inside Scheduler"),
+        (lambda: fx.Scheduler(fx.Rprop, lambda step: 0.1), "learning_rate of Rprop stays as it is"),
+        (lambda: fx.Adam(fx.Dense(2, 2)), r"is a number or a function of the step; Dense\(2, 2\).* fails at step 0"),
+        (lambda: fx.Adam(lambda step: None), "learning_rate at step 0 is a number, got None"),
+        (lambda: fx.Adam(lambda step: -1.0), "learning_rate at step 0 cannot be negative"),
+        (lambda: fx.Adam(jnp.ones(2)), "learning_rate is a number, got Array"),
+        (lambda: fx.Adam(lr=1e-3), "Adam has no argument 'lr', write learning_rate; it takes learning_rate, beta, eps"),
+        (lambda: fx.Adam(betas=(0.9, 0.99)), "no argument 'betas', write beta"),
+        (lambda: fx.AdamW(weight_decay=0.1), "no argument 'weight_decay', write decay"),
+        (lambda: fx.Adam(weight_decay=0.1), "no argument 'weight_decay', put WeightDecay before the rule"),
+        (lambda: fx.Descent(0.1, momentum=0.9), "Descent has no argument 'momentum', use Momentum"),
+        (lambda: fx.Momentum(momentum=0.9), "Momentum has no argument 'momentum', write rho"),
+        (lambda: fx.RMSProp(centered=True), "no argument 'centered', write centred"),
+        (lambda: fx.Adam(learning_rat=0.1), "no argument 'learning_rat', write learning_rate"),
+        (lambda: fx.Adam(speed=0.1), "no argument 'speed'; it takes"),
+        (lambda: fx.Scheduler(fx.Adam, lr=0.1), "Adam has no argument 'lr', write learning_rate"),
+        (lambda: fx.setup(fx.Rule(), fx.Dense(1, 1)), r"Rule has no direction\(\), which every rule gives"),
     ],
 )
 def test_hyperparameters_are_checked(make, message):
-    with pytest.raises((TypeError, ValueError), match=message):
+    with pytest.raises((TypeError, ValueError, NotImplementedError), match=message):
         make()
 
 
 def test_numbers_of_every_kind_become_floats():
+    assert repr(fx.Descent(jnp.float32(0.5))) == repr(fx.Descent(np.array(0.5))) == "Descent(learning_rate=0.5)"
     rule = fx.Adam(1, (np.float32(0.5), 0), np.int64(2))
     assert repr(rule) == "Adam(learning_rate=1.0, beta=(0.5, 0.0), epsilon=2.0)"
     assert repr(fx.Momentum(rho=0.5)) == repr(fx.Momentum(0.01, 0.5))

@@ -180,13 +180,28 @@ def test_progress_bar_shows_the_loss(capsys):
         ({"data": iter([]), "epochs": 2}, "used up after one epoch"),
         ({"epochs": -1}, "whole number"),
         ({"epochs": 1.5}, "whole number"),
+        ({"callback": 3}, "callback is a function of a Progress, got 3"),
+        ({"data": _data(1)[0]}, r"the loss takes \(m, x, y\), which a batch that is array\(8, 3\) does not fill"),
+        (
+            {"data": [list(_data(1)[0])]},
+            r"a list of 2 does not fill; it is called as loss\(model, \*batch\) for a tuple",
+        ),
     ],
 )
 def test_wrong_calls_are_refused(change, message):
     model = _model()
-    given = {"loss": _loss, "opt": fx.setup(fx.Adam(), model), "data": _data(), "epochs": 1} | change
+    given = {"loss": _loss, "opt": fx.setup(fx.Adam(), model), "data": _data()} | change
+    loss, opt, data = (given.pop(name) for name in ("loss", "opt", "data"))
     with pytest.raises((TypeError, ValueError), match=message):
-        fx.train(given["loss"], model, given["data"], given["opt"], epochs=given["epochs"])
+        fx.train(loss, model, data, opt, **given)
+
+
+@pytest.mark.parametrize("answer", [True, np.True_, jnp.array(True)], ids=lambda answer: type(answer).__name__)
+def test_a_callback_may_stop_with_any_truth_value(answer):
+    model, seen = _model(), []
+    callback = lambda progress: seen.append(progress) or (answer if progress.batch == 1 else 5)
+    fx.train(_loss, model, _data(), fx.setup(fx.Adam(), model), epochs=np.int64(2), callback=callback)
+    assert len(seen) == 2
 
 
 def test_size_errors_name_the_layer_in_its_model():

@@ -11,7 +11,7 @@ from harness import cases_of, numbers
 import fluxion as fx
 from fluxion.ops.windows import parse_pad, per_axis, short_pad
 
-NAN = float("nan")
+INF, NAN = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize("case", cases_of("windows"), ids=str)
@@ -242,6 +242,37 @@ def test_mean_pools_of_complex_numbers():
     for pool in (lambda x: fx.mean_pool(x, (2,)), lambda x: fx.adaptive_mean_pool(x, (2,))):
         np.testing.assert_allclose(pool(x).ravel(), [2 + 1j, 0.5 + 3j], rtol=1e-6)
     np.testing.assert_allclose(fx.global_mean_pool(x).ravel(), [1.25 + 2j], rtol=1e-6)
+
+
+def test_adaptive_pools_keep_what_is_not_finite_to_its_windows():
+    x = jnp.array([1.0, INF, 2, 3, 4, NAN, 6]).reshape(1, 7, 1)
+    assert fx.adaptive_mean_pool(x[:, :5], (2,)).ravel().tolist() == [INF, 3]
+    np.testing.assert_array_equal(fx.adaptive_mean_pool(x, (3,)).ravel(), [INF, 3, NAN])
+
+
+def test_pools_hold_nothing_that_trains():
+    x, layer = 1 + jnp.arange(4.0).reshape(1, 4, 1), fx.LPPool(2.5, (2,))
+    model = fx.Chain(fx.Scale(1), layer)
+    opt = fx.setup(fx.Descent(0.1), model)
+    fx.trainstep(lambda m, x: m(x).sum(), model, (x,), opt)
+    assert layer.p == 2.5 and fx.gradient(lambda m: m(x).sum(), layer)[0] is None
+
+
+POOLS = [
+    lambda x: fx.max_pool(x, (2,), pad=1),
+    lambda x: fx.mean_pool(x, (2,), pad="same"),
+    lambda x: fx.adaptive_max_pool(x, (2,)),
+    lambda x: fx.adaptive_mean_pool(x, (2,)),
+    fx.global_max_pool,
+    fx.global_mean_pool,
+]
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_pools_of_nothing(pool):
+    with pytest.raises(fx.SizeError, match=r"expects at least \d positions for its window, got .* \(2, 0, 3\)"):
+        pool(jnp.ones((2, 0, 3)))
+    assert pool(jnp.ones((0, 4, 3))).shape[::2] == (0, 3) and pool(jnp.ones((2, 4, 0))).shape[::2] == (2, 0)
 
 
 def test_lp_pool_at_zero_and_below():

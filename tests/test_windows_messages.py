@@ -212,6 +212,13 @@ REFUSED = [
         ValueError,
         r"mean_pool takes a pad smaller than its window \(2, 2\), got pad=2",
     ),
+    (lambda: fx.MaxPool((2, 2), pad=2), ValueError, r"MaxPool takes a pad smaller than its window \(2, 2\), got pad=2"),
+    (
+        lambda: fx.MeanPool((2,), pad=2, count_include_pad=False),
+        ValueError,
+        r"MeanPool takes a pad smaller than its window \(2,\), got pad=2",
+    ),
+    (lambda: fx.depthwiseconv(IMAGE[..., :0], np.ones((2, 2, 2, 0))), ValueError, "groups takes an int of at least 1"),
     (lambda: fx.LPPool(0, (2,)), ValueError, "LPPool takes a finite p greater than 0, got p=0"),
     (lambda: fx.lp_pool(IMAGE, math.inf, (2, 2)), ValueError, "got p=inf; for p = inf there is max_pool"),
     (lambda: fx.lp_pool(IMAGE, "2", (2, 2)), ValueError, "lp_pool takes a finite p greater than 0, got p='2'"),

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -22,6 +21,7 @@ from fluxion.layers.lazy import accept_unsized, last_axes
 from fluxion.onehot import OneHotArray
 from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, is_concrete, match_rank
+from fluxion.ops.linear import product
 from fluxion.ops.windows import is_integer
 
 
@@ -118,7 +118,7 @@ def activation_argument(activation: Any) -> list[Any]:
 def size_of(value: Any, name: str) -> int:
     """A size as an int; anything but a positive integer is an error."""
     if not is_integer(value) or value < 1:
-        raise ValueError(f"{name} takes sizes that are ints of at least 1, got {value!r}")
+        raise ValueError(f"{name} takes sizes that are ints of at least 1, got {typed(value)}")
     return int(value)
 
 
@@ -139,9 +139,11 @@ def active_of(active: Any, name: str) -> bool | None:
 
 def draw(init: Callable[..., Any], shape: tuple[int, ...], rng: Any) -> Array:
     """The array that an initialiser makes, with its shape checked."""
-    weight = init(*shape) if rng is None else init(*shape, rng=rng)
-    if shape_of(weight) != shape:
-        raise ValueError(f"{typed(init)} made an array of shape {shape_of(weight)}, wanted {shape}")
+    if not callable(init):
+        raise TypeError(f"init takes a function of sizes, such as fluxion.glorot_uniform, got {typed(init)}")
+    weight = as_float(init(*shape) if rng is None else init(*shape, rng=rng))
+    if weight.shape != shape:
+        raise ValueError(f"{typed(init)} made an array of shape {weight.shape}, wanted {shape}")
     return weight
 
 
@@ -179,8 +181,13 @@ def features(layer: Any, x: Any, size: int, what: str) -> Any:
 
 def match_half(x: Any, weight: Array) -> Any:
     """`x` in the type of a half-precision weight, so that a float32 input does not turn the layer to float32."""
-    half = jnp.finfo(weight.dtype).bits <= 16
+    half = jnp.issubdtype(weight.dtype, jnp.floating) and jnp.finfo(weight.dtype).bits <= 16
     return x if isinstance(x, OneHotArray) or not half else as_float(x).astype(weight.dtype)
+
+
+def multiply(x: Any, weight: Array) -> Array:
+    """`x @ weight`, in the type of a half-precision weight; of a one-hot array, rows of the weight."""
+    return x @ weight if isinstance(x, OneHotArray) else product(match_half(x, weight), weight)
 
 
 def add_bias(y: Array, bias: Array | None) -> Array:
@@ -225,7 +232,3 @@ def watching(watcher: Callable[..., Any]) -> Iterator[None]:
         yield
     finally:
         _calls.watcher = outer
-
-
-def stop_gradient(value: Any) -> Array:
-    return jax.lax.stop_gradient(value)

@@ -20,6 +20,7 @@ from fluxion.layers.base import (
     input_array,
     make_bias,
     match_half,
+    multiply,
     shape_of,
     size_of,
 )
@@ -76,7 +77,7 @@ class Dense(Layer):
 
     def __call__(self, x: Any) -> Array:
         x = features(self, x, self.weight.shape[0], "input features")
-        return self.activation(add_bias(match_half(x, self.weight) @ self.weight, self.bias))
+        return self.activation(add_bias(multiply(x, self.weight), self.bias))
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return [*self.weight.shape, *activation_argument(self.activation)], {"bias": False} if self.bias is None else {}
@@ -86,6 +87,7 @@ class Scale(Layer):
     """Multiplication by a learnt number per feature: `activation(scale * x + bias)`.
 
     `scale` and `bias` have shape `size`, the sizes of the last axes of the input; an input axis of size 1 is repeated.
+    A half-precision layer converts its input to its own type.
 
     >>> import fluxion as fx
     >>> fx.Scale(2)([3.0, 4.0]).tolist()
@@ -121,7 +123,7 @@ class Scale(Layer):
         return cls(*scale.shape, activation=activation, bias=bias, init=lambda *shape: scale)
 
     def __call__(self, x: Any) -> Array:
-        x = as_float(input_array(self, x))
+        x = match_half(as_float(input_array(self, x)), self.scale)
         size = self.scale.shape
         ending = x.shape[-len(size) :]
         if len(ending) < len(size) or any(got not in (1, want) for got, want in zip(ending, size, strict=True)):

@@ -11,8 +11,7 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.init import glorot_uniform
-from fluxion.layers.base import Layer, draw, features, function_of, make_bias, match_half, size_of, typed
-from fluxion.onehot import OneHotArray
+from fluxion.layers.base import Layer, draw, features, function_of, make_bias, multiply, size_of, typed
 from fluxion.ops.activations import tanh
 from fluxion.ops.arrays import as_float
 from fluxion.ops.recurrent import (
@@ -22,7 +21,6 @@ from fluxion.ops.recurrent import (
     gru_v3_step,
     lstm_scan,
     lstm_step,
-    product,
     rnn_scan,
     rnn_step,
 )
@@ -108,8 +106,7 @@ class Cell(Layer):
 
     def project(self, x: Any) -> Array:
         """The part of a step that knows nothing of the state."""
-        x = match_half(x, self.input_weight)
-        return x @ self.input_weight if isinstance(x, OneHotArray) else product(x, self.input_weight)
+        return multiply(x, self.input_weight)
 
     def step(self, x: Array, state: Any) -> Any:
         """The state after one step."""

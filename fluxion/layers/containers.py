@@ -32,12 +32,18 @@ class Container(Layer):
             self._check(layer)
 
     def _check(self, layer: Any) -> Any:
+        kind = type(self).__name__
+        if isinstance(layer, type) and issubclass(layer, Layer):
+            raise TypeError(f"{kind} takes layers, got the class {layer.__name__}; write {layer.__name__}(...)")
         if not callable(layer):
             hint = "; write *layers" if isinstance(layer, (list, tuple)) else ""
-            raise TypeError(f"{type(self).__name__} takes layers, which are callable, got {typed(layer)}{hint}")
+            raise TypeError(f"{kind} takes layers, which are callable, got {typed(layer)}{hint}")
         return layer
 
-    def _position(self, key: Any) -> int:
+    def _position(self, key: Any) -> Any:
+        count = len(self.layers)
+        if is_integer(key) and not -count <= key < count:
+            raise IndexError(f"{type(self).__name__} of {count} layers has none at position {key}")
         if not isinstance(key, str):
             return key
         if self.names is None or key not in self.names:
@@ -55,15 +61,13 @@ class Container(Layer):
         return type(self)(*layers, **named)
 
     def __getitem__(self, key: Any) -> Any:
-        """A layer by position or name; a slice, or a list of positions or names, gives a container that shares them."""
-        if isinstance(key, slice):
-            key = range(len(self.layers))[key]
-        elif not isinstance(key, (list, np.ndarray)):
+        """A layer by position or name; a slice, or a list of positions, names or booleans, gives a container."""
+        if not isinstance(key, (slice, list, np.ndarray)):
             return self.layers[self._position(key)]
-        positions = [self._position(entry) for entry in key]
-        layers = [self.layers[position] for position in positions]
+        entries = key if isinstance(key, slice) else [self._position(entry) for entry in key]
+        positions = np.arange(len(self.layers))[entries]
         if self.names is None:
-            return self._rebuild(*layers)
+            return self._rebuild(*(self.layers[position] for position in positions))
         return self._rebuild(**{self.names[position]: self.layers[position] for position in positions})
 
     def __setitem__(self, key: int | str, layer: Any) -> None:
@@ -117,7 +121,10 @@ def activations(chain: Any, x: Any) -> tuple[Any, ...]:
     >>> fx.activations(fx.Chain(lambda x: x + 1, lambda x: x * 2), 3)
     (4, 8)
     """
-    chain = chain if isinstance(chain, Container) else Chain(*chain)
+    if not isinstance(chain, Chain):
+        if not isinstance(chain, (list, tuple)):
+            raise TypeError(f"activations takes a Chain or a list of functions, got {typed(chain)}")
+        chain = Chain(*chain)
     outputs = []
     for index in range(len(chain)):
         x = chain._call(index, x)
@@ -129,8 +136,8 @@ class Maxout(Container):
     """The largest of what several layers give for the same input, entry by entry: `max(f(x), g(x), ...)`.
 
     Goodfellow et al. 2013. `Maxout(make, n)` holds the `n` layers that `n` calls of `make()` give. Layers have
-    positions and names as in Chain. Entries that are equal share the gradient. `SizeError` where the layers give
-    different shapes.
+    positions and names as in Chain. The gradient of equal entries is shared, between each two layers in turn.
+    `SizeError` where the layers give different shapes.
 
     >>> import fluxion as fx
     >>> fx.Maxout(lambda x: x, lambda x: -x)(fx.ones(2)).tolist()

@@ -11,7 +11,7 @@ from fluxion.errors import SizeError
 from fluxion.layers.base import Layer, active_of, call_op, changed, input_array
 from fluxion.mode import is_training
 from fluxion.ops.arrays import as_float, at_least_float32
-from fluxion.ops.dropout import dropout, probability
+from fluxion.ops.dropout import axes_tuple, dropout, probability
 from fluxion.random import Generator, generator
 
 _SELU_AT_MINUS_INFINITY = -1.7580993408473766
@@ -58,7 +58,7 @@ class Dropout(Dropping):
         active: Any = None,
     ) -> None:
         self._set(p, rng, active)
-        self.axes = (axes,) if isinstance(axes, int) else axes
+        self.axes = axes_tuple(axes, "Dropout")
 
     def drop(self, x: Array) -> Array:
         return call_op(self, dropout, x, self.p, axes=self.axes, rng=self.rng)

@@ -6,16 +6,17 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.init import normal
-from fluxion.layers.base import Layer, changed, draw, features, input_array, size_of, stop_gradient
+from fluxion.layers.base import Layer, changed, draw, features, input_array, shape_of, size_of
 from fluxion.onehot import OneHotArray
 from fluxion.ops.arrays import as_float, at_least_float32, is_concrete
-from fluxion.ops.indexing import check_indices
+from fluxion.ops.indexing import check_indices, integer_array
 from fluxion.ops.scatter import scatter
 from fluxion.ops.windows import is_integer
 from fluxion.random import Generator
@@ -78,12 +79,10 @@ class Embedding(Layer):
         return cls(*weight.shape, *options, init=lambda *shape: weight, **keywords)
 
     def __call__(self, x: Any) -> Array:
-        if not isinstance(x, OneHotArray):
-            x = x if hasattr(x, "dtype") else input_array(self, x)
+        x = x if hasattr(x, "dtype") else input_array(self, x)
         if x.dtype == bool:
             return features(self, x, self.weight.shape[0], "labels") @ self._without_padding(self.weight)
-        if not jnp.issubdtype(x.dtype, jnp.integer):
-            raise TypeError(f"{self.typed()} expects integers, got an array of {x.dtype}; write x.astype(int)")
+        x = integer_array(type(self).__name__, x, self)
         check_indices(type(self).__name__, x, self.weight.shape[0], layer=self)
         rows = jnp.asarray(self.weight).at[x].get(mode="fill", fill_value=jnp.nan, wrap_negative_indices=False)
         return rows if self.padding_idx is None else jnp.where((x == self.padding_idx)[..., None], 0, rows)
@@ -130,7 +129,7 @@ class EmbeddingBag(Embedding):
         rng: Generator | None = None,
     ) -> None:
         super().__init__(vocabulary, size, padding_idx=padding_idx, init=init, rng=rng)
-        self.reduction: Any = reduction if isinstance(reduction, str) else _WORDS.get(reduction, reduction)
+        self.reduction: Any = _WORDS.get(reduction, reduction) if callable(reduction) else reduction
         if self.reduction not in ("mean", "sum", "max") and not callable(self.reduction):
             raise ValueError(f'EmbeddingBag takes the reduction "mean", "sum", "max" or a function, got {reduction!r}')
         if padding_idx is not None and callable(self.reduction):
@@ -143,9 +142,9 @@ class EmbeddingBag(Embedding):
             raise ValueError(f'{self.typed()} has no use for weights; they go with the reduction "sum"')
         if offsets is None and _is_list_of_bags(indices):
             offsets = np.cumsum([0, *map(len, indices)])[:-1]
-            indices, weights = _joined(indices), None if weights is None else _joined(weights)
+            weights = None if weights is None else _joined(self._like_bags(weights, indices))
+            indices = _joined(indices)
         indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
-        indices = indices if indices.size else indices.astype(int)  # NumPy's empty list holds floats
         rows = self._weighted(super().__call__(indices), weights)
         if rows.ndim < 2:
             raise SizeError(f"{self.typed()} expects bags of indices, got a single one; Embedding takes those", self)
@@ -162,6 +161,13 @@ class EmbeddingBag(Embedding):
             wanted = f"{self.typed()} expects a weight for each index, of shape {rows.shape[:-1]}"
             raise SizeError(f"{wanted}, got an array of shape {weights.shape}", self)
         return rows * weights[..., None].astype(rows.dtype)
+
+    def _like_bags(self, weights: Any, bags: list[Any]) -> list[Any]:
+        counts = [len(bag) for bag in bags]
+        if not isinstance(weights, list) or [np.size(bag) for bag in weights] != counts:
+            got = [np.size(bag) for bag in weights] if isinstance(weights, list) else f"shape {shape_of(weights)}"
+            raise SizeError(f"{self.typed()} expects a list of weights for bags of {counts} indices, got {got}", self)
+        return weights
 
     def _kept(self, indices: Any, rows: Array) -> Array:
         """1 for what is in a bag and 0 for padding."""
@@ -182,7 +188,7 @@ class EmbeddingBag(Embedding):
 
         def largest(x: Array) -> Array:
             """The maximum of each bag, whose gradient is shared by all entries that equal it, as that of `jnp.max`."""
-            equal = x == stop_gradient(scatter("max", x, bags, size=len(offsets)))[bags]
+            equal = x == jax.lax.stop_gradient(scatter("max", x, bags, size=len(offsets)))[bags]
             return total(jnp.where(equal, x, 0)) / jnp.maximum(total(equal.astype(x.dtype)), 1)
 
         return self._combine(rows, kept, total, largest)
@@ -204,16 +210,14 @@ class EmbeddingBag(Embedding):
         return (summed if self.reduction == "sum" else summed / jnp.maximum(count, 1)).astype(dtype)
 
     def _checked_offsets(self, offsets: Any, rows: Array) -> Any:
-        offsets = offsets if hasattr(offsets, "dtype") else np.asarray(offsets, int)
+        offsets = integer_array("EmbeddingBag", offsets, self, "offsets")
         wanted = f"{self.typed()} expects integers as offsets"
-        if not jnp.issubdtype(offsets.dtype, jnp.integer):
-            raise TypeError(f"{wanted}, got an array of {offsets.dtype}; write offsets.astype(int)")
         if offsets.ndim != 1 or rows.ndim != 2:
             got = f"got an array of indices of shape {rows.shape[:-1]} and of offsets of shape {offsets.shape}"
             raise SizeError(f"{wanted}, one for each bag, and all indices along one axis, {got}", self)
-        if is_concrete(offsets) and offsets.size:
+        if is_concrete(offsets) and len(rows) + offsets.size > 0:
             known = np.asarray(offsets)
-            if known[0] != 0 or (np.diff(known) < 0).any() or known[-1] > len(rows):
+            if not known.size or known[0] != 0 or (np.diff(known) < 0).any() or known[-1] > len(rows):
                 rule = f"that start with 0, do not decrease, and are at most {len(rows)}, the number of indices"
                 raise ValueError(f"{wanted} {rule}, got {known.tolist()}")
         return offsets
@@ -233,6 +237,7 @@ def _is_list_of_bags(indices: Any) -> bool:
 def _joined(bags: list[Any]) -> Any:
     if all(isinstance(bag, OneHotArray) for bag in bags):
         return OneHotArray(jnp.concatenate([jnp.asarray(bag.indices) for bag in bags]), bags[0].count)
+    parts = [bag if len(bag) else np.zeros(0, int) for bag in bags]  # NumPy's empty list holds floats
     if is_concrete(*bags):
-        return np.concatenate([np.asarray(bag) for bag in bags if len(bag)])
-    return jnp.concatenate([jnp.asarray(bag) for bag in bags])
+        return np.concatenate([np.asarray(part) for part in parts])
+    return jnp.concatenate([jnp.asarray(part) for part in parts])

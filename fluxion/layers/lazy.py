@@ -23,6 +23,7 @@ from fluxion.ops.arrays import is_concrete
 from fluxion.random import Generator, default_generator
 
 State = tuple[Any, dict[str, Any]]  # a class and fields
+_building = threading.RLock()  # layers get their sizes one after the other, for another thread may call them meanwhile
 
 
 class Unsized:
@@ -34,13 +35,17 @@ class Unsized:
     _owner: Any  # the class whose constructor was put off, of which that class may be a subclass
 
     def __call__(self, *inputs: Any, **keywords: Any) -> Any:
-        before = _state(self)
-        _find_sizes(self, inputs or tuple(keywords.values()))
-        try:
-            return self(*inputs, **keywords)
-        except SizeError:  # an input that does not fit says nothing about the sizes
-            _restore(self, before)
-            raise
+        arguments = inspect.signature(self._sized.__call__).bind(self, *inputs, **keywords).args[1:]
+        with _building:
+            if isinstance(self, Unsized):  # another thread may have been first
+                before = _state(self)
+                _find_sizes(self, arguments)
+                try:
+                    return self(*inputs, **keywords)
+                except SizeError:  # an input that does not fit says nothing about the sizes
+                    _restore(self, before)
+                    raise
+        return self(*inputs, **keywords)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         """Positional and keyword arguments as they were given."""
@@ -75,7 +80,10 @@ def accept_unsized(cls: Any) -> None:
 
     @functools.wraps(constructor)
     def __init__(self: Any, *arguments: Any, **keywords: Any) -> None:
-        given = _unsized_arguments(cls, arguments, keywords)
+        try:
+            given = _unsized_arguments(cls, arguments, keywords)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
         if given is None:
             constructor(self, *arguments, **keywords)
         else:
@@ -113,10 +121,7 @@ def last_axes(sizes: Any, shape: tuple[int, ...]) -> Any:
 
 def _unsized_arguments(cls: Any, arguments: Any, keywords: Any) -> dict[str, Any] | None:
     """All arguments by name, where a size among them is None."""
-    try:
-        bound = _signature(cls).bind(*arguments, **keywords)
-    except TypeError:
-        return None  # the constructor itself says what is wrong
+    bound = _signature(cls).bind(*arguments, **keywords)
     if not any(_is_unknown(bound.arguments.get(name, 1)) for name in cls.__unsized__):
         return None
     bound.apply_defaults()
@@ -142,9 +147,26 @@ def _same(value: Any, default: Any) -> bool:
 
 @functools.cache
 def _unsized_class(cls: Any, owner: Any) -> Any:
-    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
     hidden = {name: _Hidden() for base in cls.__mro__ for name, value in vars(base).items() if type(value) is property}
-    return type(cls.__name__, (Unsized, cls), {"_sized": cls, "_owner": owner, **names, **hidden})
+    return _alike(cls, (Unsized, cls), {"_sized": cls, "_owner": owner, **hidden})
+
+
+def _alike(cls: Any, bases: tuple[Any, ...], members: dict[str, Any]) -> Any:
+    """A class that reads as `cls` does."""
+    names = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    return type(cls.__name__, bases, names | members)
+
+
+@functools.cache
+def _unfinished_class(cls: Any) -> Any:
+    """The class of a layer while its constructor runs: another thread that calls it has to wait."""
+
+    def __call__(self: Any, *inputs: Any, **keywords: Any) -> Any:
+        with _building:
+            pass
+        return self(*inputs, **keywords)
+
+    return _alike(cls, (cls,), {"__call__": __call__})
 
 
 class _Hidden:
@@ -228,11 +250,16 @@ def sizing(stream: Generator) -> Iterator[Run]:
         _current.run = outer
 
 
+def can_draw(*inputs: Any) -> bool:
+    """True where weights that are drawn now are numbers: not in compiled code, and not in a gradient."""
+    return not inside_gradient() and is_concrete(jnp.zeros(()), *jax.tree.leaves(inputs))
+
+
 def _find_sizes(layer: Any, inputs: tuple[Any, ...]) -> None:
     if _current.run is not None:
         _current.run.find_sizes(layer, inputs)
         return
-    if inside_gradient() or not is_concrete(jnp.zeros(()), *jax.tree.leaves(inputs)):
+    if not can_draw(*inputs):
         wanted = "and cannot get them inside compiled code or a gradient; call fx.autosize(model, input_shape) before"
         raise SizeError(f"{layer.typed()} does not know its sizes yet, {wanted}", layer)
     _build(layer, inputs)
@@ -246,13 +273,16 @@ def _build(layer: Any, inputs: tuple[Any, ...]) -> None:
     constructor, signature = layer._owner.__init__.__wrapped__, _signature(layer._owner)
     bound = inspect.BoundArguments(signature, _sized_arguments(layer, signature.parameters, inputs))
     kept = {name: value for name, value in vars(layer).items() if name not in signature.parameters}
-    _restore(layer, (layer._sized, {}))
-    try:
-        with jax.ensure_compile_time_eval():  # weights are numbers, also where the model runs without any
-            constructor(layer, *bound.args, **bound.kwargs)
-    except BaseException:
-        _restore(layer, before)
-        raise
+    sized = layer._sized
+    with _building:
+        _restore(layer, (_unfinished_class(sized), {}))
+        try:
+            with jax.ensure_compile_time_eval():  # weights are numbers, also where the model runs without any
+                constructor(layer, *bound.args, **bound.kwargs)
+        except BaseException:
+            _restore(layer, before)
+            raise
+        layer.__class__ = sized
     vars(layer).update(kept)
     if "_frozen" in kept:
         freeze(layer)  # marks the parts too

@@ -11,6 +11,7 @@ from fluxion.layers.base import Layer, call_op, changed
 from fluxion.ops.pool import (
     adaptive_max_pool,
     adaptive_mean_pool,
+    check_pads,
     exponent,
     global_max_pool,
     global_mean_pool,
@@ -23,6 +24,8 @@ from fluxion.ops.windows import parse_pad, per_axis, short_pad, short_tuple, win
 
 class _Pool(Layer):
     """What the layers with a sliding window share. Each names its `op` and the options of that."""
+
+    __trainable__ = ()
 
     op: ClassVar[Callable[..., Array]]
     options: ClassVar[tuple[str, ...]] = ("window", "stride", "pad")
@@ -51,6 +54,10 @@ class MaxPool(_Pool):
 
     op = staticmethod(max_pool)
 
+    def __init__(self, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0) -> None:
+        super().__init__(window, stride=stride, pad=pad)
+        check_pads("MaxPool", self.window, self.pad)
+
 
 class MeanPool(_Pool):
     """Average of each window; `stride` is the window by default, and `pad` is that of `conv`.
@@ -71,6 +78,8 @@ class MeanPool(_Pool):
     ) -> None:
         super().__init__(window, stride=stride, pad=pad)
         self.count_include_pad = bool(count_include_pad)
+        if not self.count_include_pad:
+            check_pads("MeanPool", self.window, self.pad)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         positional, keywords = super().arguments()

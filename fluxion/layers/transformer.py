@@ -16,6 +16,7 @@ from fluxion.layers.basic import Dense
 from fluxion.layers.containers import Chain
 from fluxion.layers.norm import LayerNorm
 from fluxion.ops.activations import identity, relu
+from fluxion.ops.transposed import branching
 from fluxion.random import Generator
 
 
@@ -70,7 +71,7 @@ class _TransformerLayer(Layer):
 
     def _residual(self, part: str, x: Array, *inputs: Any, **options: Any) -> Array:
         """The part of that name with its normalisation, around which `x` goes as well."""
-        function, norm = getattr(self, part), getattr(self, f"{part}_norm")
+        function, norm, x = getattr(self, part), getattr(self, f"{part}_norm"), branching(x)
         try:
             if self.norm_first:
                 return x + self.dropout(function(norm(x), *inputs, **options))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -11,6 +12,7 @@ from jax import Array
 
 from fluxion.layers.base import Layer, call_part, changed, typed
 from fluxion.ops.arrays import as_float, at_least_float32, is_concrete
+from fluxion.ops.windows import is_integer
 from fluxion.tree.structure import REFERENCE
 from fluxion.tree.walk import Walk
 
@@ -68,39 +70,48 @@ class WeightNorm(Layer):
 
 
 def remove_weight_norms(model: Any) -> Any:
-    """The model with each WeightNorm replaced by its layer, which holds the weight `g * v / ||v||` from then on.
+    """The model with each WeightNorm replaced by a plain layer, a copy of its own that holds `g * v / ||v||`.
 
-    Changes the model in place and returns it; a model that is a WeightNorm itself comes back as its layer. TypeError
-    where a WeightNorm stands in a tuple, which cannot be changed. Flux: `remove_weight_norms`.
+    Changes the model in place and returns it; a model that is a WeightNorm itself comes back as the plain layer. A
+    WeightNorm in several places becomes one layer. TypeError where a WeightNorm stands in a tuple, which cannot be
+    changed. Flux: `remove_weight_norms`.
 
     >>> import fluxion as fx
     >>> model = fx.Chain(fx.WeightNorm(fx.Dense(3, 2)), fx.relu)
     >>> print(fx.remove_weight_norms(model).typed())
     Chain(Dense(3, 2), relu)
     """
-    segment = Walk().run(model)
+    holder = [model]
+    plain: dict[int, tuple[WeightNorm, Any]] = {}
+    while places := _weight_norms(holder):  # the layer inside may be, or hold, another one
+        for _, _, normed in places:
+            if id(normed) not in plain:
+                plain[id(normed)] = normed, _plain_layer(normed)
+        for setter, key, normed in places:
+            setter(key, plain[id(normed)][1])
+    return holder[0]
+
+
+def _weight_norms(holder: list[Any]) -> list[tuple[Callable[..., None], Any, WeightNorm]]:
+    """Setter and key of each place that holds a WeightNorm, but for those inside of another one."""
+    segment = Walk().run(holder)
     places = []
     for node in segment.structure.nodes.values():
-        for i, (marker, what) in enumerate(node.children):
+        owner = segment.objects[node.index]
+        for i, (marker, what) in enumerate(node.children if not isinstance(owner, WeightNorm) else ()):
             if marker is REFERENCE and isinstance(segment.objects[what], WeightNorm):
-                place = node.kind.place(segment.objects[node.index], node.header, i)
+                place = node.kind.place(owner, node.header, i)
                 if place is None:
                     raise TypeError("a WeightNorm in a tuple cannot be replaced; put it in a list or an object")
                 places.append((*place, segment.objects[what]))
-    plain: dict[int, Any] = {}
-    for setter, key, normed in places:
-        setter(key, _baked(normed, plain))
-    return _baked(model, plain) if isinstance(model, WeightNorm) else model
+    return places
 
 
-def _baked(normed: Any, known: dict[int, Any]) -> Any:
-    """The layer inside a WeightNorm, with its weight written into it, once for each WeightNorm."""
-    if not isinstance(normed, WeightNorm):
-        return normed
-    if id(normed) not in known:
-        setattr(normed.layer, normed.which, normed.weight())
-        known[id(normed)] = _baked(normed.layer, known)
-    return known[id(normed)]
+def _plain_layer(normed: WeightNorm) -> Any:
+    """A copy of the layer, which may also be used elsewhere, with the weight in place of the direction."""
+    layer = copy.copy(normed.layer)
+    setattr(layer, normed.which, normed.weight())
+    return layer
 
 
 def _direction(layer: Any, which: str) -> Array:
@@ -115,10 +126,10 @@ def _direction(layer: Any, which: str) -> Array:
 
 
 def _checked_axes(axes: int | tuple[int, ...], ndim: int) -> tuple[int, ...]:
-    axes = (axes,) if isinstance(axes, int) else tuple(axes)
-    if not axes or any(not -ndim <= axis < ndim for axis in axes):
-        raise ValueError(f"WeightNorm takes axes of its weight, which has {ndim}, got axes={axes}")
-    return tuple(sorted({axis % ndim for axis in axes}))
+    entries = tuple(axes) if isinstance(axes, (tuple, list)) else (axes,)
+    if not entries or not all(is_integer(axis) and -ndim <= axis < ndim for axis in entries):
+        raise ValueError(f"WeightNorm takes axes of its weight, which has {ndim}, got axes={axes!r}")
+    return tuple(sorted({int(axis) % ndim for axis in entries}))
 
 
 def _squared_norm(v: Any, axes: tuple[int, ...]) -> Array:

@@ -1,10 +1,11 @@
 """Losses: one number that says how far predictions are from targets.
 
 Each is called as `loss(pred, target, *, agg=jnp.mean, weights=None, mask=None)`. `pred` and `target` have the same
-shape; no axis is added or repeated behind your back. `agg` makes one number of the losses of all observations:
-`jnp.sum`, `identity` for none, or your own. `weights` has a number, and `mask` a boolean (True counts), for each loss
-or for each entry of their first axes; `jnp.mean` is then the weighted mean of what counts, and 0 where nothing does.
-What the mask leaves out may be anything, NaN too. Half precision is computed, and returned, in float32.
+shape, or `target` is one number; no axis is added or repeated behind your back. `agg` makes one number of the losses of
+all observations: `jnp.sum`, `identity` for none, or your own. `weights` has a number, and `mask` a boolean (True
+counts), for each loss or for each entry of their first axes; `jnp.mean` is then the weighted mean of what counts, and 0
+where nothing does. What the mask leaves out may be anything, NaN too. Half precision is computed, and returned, in
+float32.
 """
 
 from fluxion.losses.classification import (

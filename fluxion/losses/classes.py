@@ -10,7 +10,7 @@ from jax import Array
 from fluxion.losses.common import Aggregate, aggregate, as_target, check_mask, prediction
 from fluxion.onehot import OneHotArray
 from fluxion.ops.arrays import is_concrete
-from fluxion.ops.indexing import check_indices
+from fluxion.ops.indexing import at_least_int32, check_indices, known_axis
 
 
 class Classes:
@@ -33,9 +33,7 @@ class Classes:
         labels: bool = True,
     ) -> None:
         self.name, self.pred = name, prediction(pred)
-        if not -self.pred.ndim <= axis < self.pred.ndim:
-            raise ValueError(f"{name} has no axis {axis} in pred, an array of shape {self.pred.shape}")
-        self.axis = axis % self.pred.ndim
+        self.axis = known_axis(name, axis, self.pred.shape)
         self.count = self.pred.shape[axis]
         self.sizes = self.pred.shape[: self.axis] + self.pred.shape[self.axis + 1 :]
         self.mask = None if mask is None else check_mask(name, mask, self.sizes)
@@ -49,8 +47,8 @@ class Classes:
         if class_weights is not None:
             self._weigh(class_weights)
         if not is_concrete(smoothing) or smoothing != 0:
-            self._smooth(smoothing, class_weights)
-        elif class_weights is not None and self.target is not None:
+            self._smooth(smoothing)
+        if class_weights is not None and self.target is not None:
             self.target = self.target * self.weights
 
     def _split(self, target: Any, labels: bool) -> tuple[Any, Any]:
@@ -58,14 +56,15 @@ class Classes:
         name, wanted = self.name, self.pred.shape
         if isinstance(target, OneHotArray):
             if labels and target.count == self.count and target.indices.shape == self.sizes:
-                return target.indices, None
+                return at_least_int32(target.indices), None
         elif not hasattr(target, "shape"):
             target = jnp.asarray(target)
+            target = target if target.size else target.astype(int)  # an empty list holds floats
         if target.shape == wanted:
             return None, as_target(self.pred, target)
         if labels and target.shape == self.sizes and not isinstance(target, OneHotArray):
             if jnp.issubdtype(target.dtype, jnp.integer):
-                return target, None
+                return at_least_int32(target), None
             raise ValueError(f"{name} takes labels as integers, got {target.dtype}; write target.astype(int)")
         also = f" like pred, or integer labels of shape {self.sizes}," if labels else " like pred,"
         raise ValueError(
@@ -93,7 +92,7 @@ class Classes:
         else:
             self.share = jnp.sum(self.target * self.weights, axis=self.axis)
 
-    def _smooth(self, alpha: float, class_weights: Any) -> None:
+    def _smooth(self, alpha: float) -> None:
         """Turns labels into one number per class, of which a part is shared by all classes."""
         if is_concrete(alpha) and not 0 <= alpha < 1:
             raise ValueError(f"{self.name} takes a label_smoothing of at least 0 and below 1, got {alpha!r}")
@@ -101,8 +100,6 @@ class Classes:
         if self.labels is not None:
             target, self.labels = self._is_label().astype(self.pred.dtype), None
         self.target = target * (1 - alpha) + alpha / self.count
-        if class_weights is not None:
-            self.target = self.target * self.weights
 
     def _is_label(self) -> Array:
         labels = jnp.asarray(self.labels)

@@ -14,6 +14,7 @@ from fluxion.losses.classes import Classes
 from fluxion.losses.common import Aggregate, aggregate, prediction, same_shape, spacing, xlogx, xlogy
 from fluxion.ops.activations import softplus
 from fluxion.ops.arrays import is_concrete
+from fluxion.ops.indexing import known_axis
 from fluxion.ops.softmax import logsoftmax
 
 _warned: set[str] = set()
@@ -241,9 +242,8 @@ def label_smoothing(target: Any, alpha: float, *, axis: int | None = -1) -> Arra
     if is_concrete(alpha) and not 0 < alpha < 1:
         raise ValueError(f"label_smoothing takes an alpha between 0 and 1, got {alpha!r}")
     target = prediction(target)
-    if axis is not None and not -target.ndim <= axis < target.ndim:
-        raise ValueError(f"label_smoothing has no axis {axis} in an array of shape {target.shape}")
-    return target * (1 - alpha) + alpha / (2 if axis is None else target.shape[axis])
+    classes = 2 if axis is None else target.shape[known_axis("label_smoothing", axis, target.shape)]
+    return target * (1 - alpha) + alpha / classes
 
 
 def _warn_of_probabilities(pred: Array, axis: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from fluxion.ops.arrays import as_float, at_least_float32
@@ -82,11 +83,17 @@ def check_mask(name: str, mask: Any, shape: tuple[int, ...]) -> Array:
     return per_observation(name, "a mask", mask, shape)
 
 
+def check_real(name: str, *values: Array) -> None:
+    if any(map(jnp.iscomplexobj, values)):
+        raise TypeError(f"{name} takes real numbers, got complex ones")
+
+
 def aggregate(name: str, losses: Array, agg: Aggregate, weights: Any = None, mask: Any = None, share: Any = 1.0) -> Any:
     """`agg` of the weighted losses that count; `jnp.mean` of them is their weighted mean, 0 where none counts.
 
     `share` is the part that class weights have in the weight of each loss, which holds them already.
     """
+    check_real(name, losses)
     if not callable(agg):
         raise TypeError(f"{name} takes a function as agg=, such as jnp.mean, jnp.sum or fluxion.identity, got {agg!r}")
     counts = jnp.broadcast_to(jnp.asarray(share, losses.dtype), losses.shape)
@@ -96,6 +103,7 @@ def aggregate(name: str, losses: Array, agg: Aggregate, weights: Any = None, mas
     if mask is not None:
         counted = check_mask(name, mask, losses.shape)
         losses, counts = jnp.where(counted, losses, 0), jnp.where(counted, counts, 0)
+    agg = jnp.mean if agg is np.mean else agg
     if agg is not jnp.mean or (weights is None and mask is None and isinstance(share, float)):
         return agg(losses)
     total = jnp.sum(counts)

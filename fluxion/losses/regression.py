@@ -61,6 +61,8 @@ def huber_loss(
     >>> float(fx.huber_loss([0.0, 0.0], [1.0, 3.0]))
     1.5
     """
+    if is_concrete(delta) and not delta > 0:
+        raise ValueError(f"huber_loss takes a delta above 0, got {delta!r}")
     pred, target = same_shape("huber_loss", pred, target, mask)
     error = jnp.abs(pred - target)
     inner = jnp.minimum(error, delta)

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from fluxion.losses.common import check_mask, same_shape
+from fluxion.losses.common import check_mask, check_real, same_shape
 
 
 def dice_coeff_loss(pred: Any, target: Any, *, smooth: float = 1.0, mask: Any = None) -> Any:
@@ -41,6 +41,7 @@ def tversky_loss(pred: Any, target: Any, *, beta: float = 0.7, smooth: float = 1
 
 def _memberships(name: str, pred: Any, target: Any, mask: Any) -> tuple[Any, Any]:
     pred, target = same_shape(name, pred, target, mask)
+    check_real(name, pred, target)
     if mask is None:
         return pred, target
     counts = check_mask(name, mask, pred.shape)

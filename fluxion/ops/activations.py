@@ -12,10 +12,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from fluxion.mode import is_training
-from fluxion.ops.arrays import as_float
+from fluxion.ops.arrays import as_float, is_concrete
 from fluxion.random import Generator, generator
 
 
@@ -57,7 +58,7 @@ def leakyrelu(x: Any, slope: Any = 0.01) -> Array:
     [-0.5, 2.0]
     """
     x = as_float(x)
-    return jnp.where(x > 0, x, slope * x)
+    return jnp.where(x > 0, x, slope * x).astype(x.dtype)
 
 
 def rrelu(
@@ -73,6 +74,8 @@ def rrelu(
     [-0.5, 2.0]
     """
     x = as_float(x)
+    if is_concrete(low, high) and np.any(np.greater(low, high)):
+        raise ValueError(f"rrelu takes a low that is at most high, got low={low!r} and high={high!r}")
     if not is_training(active):
         return leakyrelu(x, (low + high) / 2)
     return leakyrelu(x, generator(rng).uniform(x.shape, low, high).astype(x.dtype))
@@ -96,7 +99,8 @@ def elu(x: Any, alpha: Any = 1.0) -> Array:
     >>> fx.elu([-1000.0, 2.0], 0.5).tolist()
     [-0.5, 2.0]
     """
-    return jax.nn.elu(as_float(x), alpha)
+    x = as_float(x)
+    return jax.nn.elu(x, alpha).astype(x.dtype)
 
 
 def celu(x: Any, alpha: Any = 1.0) -> Array:
@@ -107,7 +111,7 @@ def celu(x: Any, alpha: Any = 1.0) -> Array:
     [-0.5, 2.0]
     """
     x = as_float(x)
-    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha))
+    return jnp.where(x > 0, x, alpha * jnp.expm1(jnp.where(x > 0, 0, x) / alpha)).astype(x.dtype)
 
 
 def selu(x: Any) -> Array:
@@ -189,7 +193,9 @@ def softshrink(x: Any, threshold: Any = 0.5) -> Array:
     [-1.5, 0.0, 1.5]
     """
     x = as_float(x)
-    return jnp.where(jnp.abs(x) <= threshold, jnp.zeros_like(x), x - jnp.sign(x) * threshold)
+    if is_concrete(threshold) and np.any(np.less(threshold, 0)):
+        raise ValueError(f"softshrink takes a threshold of at least 0, got {threshold!r}")
+    return jnp.where(jnp.abs(x) <= threshold, jnp.zeros_like(x), x - jnp.sign(x) * threshold).astype(x.dtype)
 
 
 def softsign(x: Any) -> Array:

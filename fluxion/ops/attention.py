@@ -47,8 +47,9 @@ def dot_product_attention(
     attention evenly. `dropout` is a function that multiplies each weight by some number. `return_weights=True` gives
     `(outputs, weights)` with weights `(..., nheads, q_len, kv_len)`, after dropout.
 
-    Half precision computes weights in float32. On an NVIDIA GPU it is cuDNN's fused kernel where nothing but `causal`
-    is asked for. SizeError where sizes do not suit each other. Flux: `dot_product_attention`.
+    Half precision computes weights in float32; on an NVIDIA GPU it is cuDNN's fused kernel where nothing but `causal`
+    is asked for, which has no forward-mode derivative. SizeError where sizes do not suit each other. Flux:
+    `dot_product_attention`.
 
     >>> import fluxion as fx
     >>> import jax.numpy as jnp

@@ -11,11 +11,11 @@ from jax import Array
 from fluxion.errors import SizeError
 from fluxion.ops.windows import (
     check_axes,
+    check_positions,
     fitting_windows,
     is_integer,
     parse_pad,
     per_axis,
-    too_small,
     window_sizes,
     window_spans,
 )
@@ -74,8 +74,7 @@ def conv_transpose(
         max(-(-(1 - span + low + high) // step) + 1, 1)
         for span, (low, high), step in zip(spans, crops, strides, strict=True)
     )
-    if any(size < least for size, least in zip(x.shape[1:-1], needed, strict=True)):
-        raise too_small(name, x, needed, "pad")
+    check_positions(name, x, needed, "pad")
     return _dilated(
         x,
         exchange_channels(flip_kernel(w), groups),
@@ -99,7 +98,7 @@ def depthwiseconv(x: Any, w: Any, *, stride: Any = 1, pad: Any = 0, dilation: An
     (1, 28, 28, 6)
     """
     w = check_weight("depthwiseconv", w, "(*kernel, multiplier, in)")
-    groups = w.shape[-1]
+    groups = group_count(w.shape[-1])
     return _convolve("depthwiseconv", jnp.asarray(x), exchange_channels(w, groups), stride, pad, dilation, groups)
 
 

@@ -10,6 +10,7 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, is_concrete
+from fluxion.ops.windows import is_integer
 from fluxion.random import Generator, generator
 
 
@@ -27,7 +28,7 @@ def dropout(x: Any, p: Any, *, axes: int | tuple[int, ...] | None = None, rng: G
     """
     x = as_float(x)
     keep = 1 - jnp.asarray(probability(p, "dropout"), jnp.float32)
-    kept = generator(rng).bernoulli(keep, _mask_shape(x, axes))
+    kept = generator(rng).bernoulli(keep, _mask_shape(x, axes_tuple(axes, "dropout")))
     factor = (1 / jnp.where(keep > 0, keep, 1)).astype(x.dtype)  # 0 * inf would be NaN where everything is dropped
     return jnp.where(kept, x * factor, jnp.zeros_like(x))
 
@@ -41,10 +42,17 @@ def probability(p: Any, name: str) -> Any:
     return p
 
 
-def _mask_shape(x: Array, axes: int | tuple[int, ...] | None) -> tuple[int, ...]:
+def axes_tuple(axes: Any, name: str) -> tuple[int, ...] | None:
+    """`axes` as a tuple of ints, or None."""
+    values = axes if isinstance(axes, (tuple, list)) else () if axes is None else (axes,)
+    if not all(map(is_integer, values)):
+        raise ValueError(f"{name} takes as axes= an int, a tuple of ints or None, got {axes!r}")
+    return None if axes is None else tuple(map(int, values))
+
+
+def _mask_shape(x: Array, axes: tuple[int, ...] | None) -> tuple[int, ...]:
     if axes is None:
         return x.shape
-    axes = (axes,) if isinstance(axes, int) else axes
     if any(not -x.ndim <= axis < x.ndim for axis in axes):
         raise SizeError(f"dropout expects an array that has these axes, got one of shape {x.shape}")
     varying = {axis % x.ndim for axis in axes}

@@ -1,4 +1,4 @@
-"""Picking entries by index (`gather`), and the check of indices that everything shares."""
+"""Picking entries by index (`gather`), and the checks of indices and axes that everything shares."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from jax import Array
 from fluxion.debug import check_later, checks_indices
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import is_concrete
+from fluxion.ops.windows import is_integer
 
 
 def gather(src: Any, idx: Any, axis: int = 0) -> Array:
@@ -29,7 +30,7 @@ def gather(src: Any, idx: Any, axis: int = 0) -> Array:
     [2, 4]
     """
     src, indices = jnp.asarray(src), index_arrays("gather", idx)
-    axis = axis % src.ndim if -src.ndim <= axis < src.ndim else src.ndim
+    axis = known_axis("gather", axis, src.shape)
     sizes = src.shape[axis : axis + len(indices)]
     if len(sizes) < len(indices):
         raise SizeError(f"gather has no {len(indices)} axes to pick along from axis {axis} on in shape {src.shape}")
@@ -41,17 +42,41 @@ def gather(src: Any, idx: Any, axis: int = 0) -> Array:
 
 def index_arrays(name: str, idx: Any) -> tuple[Any, ...]:
     """One array of integers for each axis that `idx` counts along, all of one shape."""
-    arrays = tuple(
-        entry if hasattr(entry, "dtype") else np.asarray(entry) for entry in (idx if isinstance(idx, tuple) else (idx,))
-    )
-    arrays = tuple(entry if entry.size else entry.astype(int) for entry in arrays)  # NumPy's empty list holds floats
-    for entry in arrays:
-        if not jnp.issubdtype(entry.dtype, jnp.integer):
-            raise TypeError(f"{name} expects integers as indices, got an array of {entry.dtype}; write idx.astype(int)")
+    arrays = tuple(integer_array(name, entry) for entry in (idx if isinstance(idx, tuple) else (idx,)))
     if len({entry.shape for entry in arrays}) != 1:
         shapes = " and ".join(str(entry.shape) for entry in arrays) or "none"
         raise SizeError(f"{name} expects index arrays of equal shapes, got {shapes}")
     return arrays
+
+
+def integer_array(name: str, values: Any, layer: Any = None, what: str = "indices") -> Any:
+    """`values` as an array of integers, in a type that one can count with; NumPy arrays stay NumPy's.
+
+    Anything but integers is a TypeError, whose text names `layer` as typed, or else the function `name`.
+
+    >>> integer_array("gather", np.array([1, 255], np.uint8)).dtype
+    dtype('int32')
+    """
+    array = values if hasattr(values, "dtype") else np.asarray(values)
+    if array.size == 0 and jnp.issubdtype(array.dtype, jnp.floating):
+        array = array.astype(int)  # NumPy's empty list holds floats
+    if not jnp.issubdtype(array.dtype, jnp.integer):
+        name = name if layer is None else layer.typed()
+        fix = "; write .astype(int)" if jnp.issubdtype(array.dtype, jnp.floating) else ""
+        raise TypeError(f"{name} expects integers as {what}, got an array of {array.dtype}{fix}")
+    return at_least_int32(array)
+
+
+def at_least_int32(array: Any) -> Any:
+    """Integers in a type that holds the number of what they count, which that of the largest of them need not do."""
+    return array.astype(np.int32) if array.dtype.itemsize < 4 else array
+
+
+def known_axis(name: str, axis: Any, shape: tuple[int, ...]) -> int:
+    """`axis` counted from the front; one that an array of this shape does not have is a SizeError."""
+    if not is_integer(axis) or not -len(shape) <= axis < len(shape):
+        raise SizeError(f"{name} has no axis {axis!r} in an array of shape {shape}")
+    return int(axis) % len(shape)
 
 
 def check_indices(

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
 from fluxion.errors import SizeError
+
+
+def product(x: Any, weight: Any) -> Any:
+    """`x @ weight` with all leading axes of `x` as one, in which form XLA transposes it best."""
+    if x.ndim < 3:
+        return x @ weight
+    rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    return (rows @ weight).reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def batched_mul(a: Any, b: Any) -> Array:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,17 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32
-from fluxion.ops.windows import AXES, Windows, check_axes, fitting_windows, window_sizes
+from fluxion.ops.transposed import linear
+from fluxion.ops.windows import (
+    AXES,
+    Pads,
+    Windows,
+    check_axes,
+    check_positions,
+    fitting_windows,
+    short_pad,
+    window_sizes,
+)
 
 
 def max_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0) -> Array:
@@ -28,7 +38,7 @@ def max_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 
     """
     x = jnp.asarray(x)
     windows = _windows("max_pool", x, window, stride, pad)
-    _check_pads("max_pool", windows, pad)
+    check_pads("max_pool", windows.kernel, windows.pads)
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else False if x.dtype == bool else jnp.iinfo(x.dtype).min
     return _reduce_windows(x, lowest, jax.lax.max, windows)
 
@@ -52,7 +62,7 @@ def mean_pool(
     total = _reduce_windows(at_least_float32(x), 0, jax.lax.add, windows)
     if count_include_pad:
         return (total / math.prod(windows.kernel)).astype(x.dtype)
-    _check_pads("mean_pool", windows, pad)
+    check_pads("mean_pool", windows.kernel, windows.pads)
     return (total / jnp.asarray(_covered(windows, x.shape[1:-1]), total.dtype)).astype(x.dtype)
 
 
@@ -89,11 +99,10 @@ def adaptive_max_pool(x: Any, out: tuple[int, ...]) -> Array:
     result = jnp.asarray(x)
     out = window_sizes(out, "out")
     check_axes("adaptive_max_pool", result, len(out))
+    check_positions("adaptive_max_pool", result, (1,) * len(out), "window")
     for axis, count in enumerate(out, start=1):
-        starts, ends = _adaptive_windows(result.shape[axis], count)
-        within = np.arange((ends - starts).max())
-        positions = np.minimum(starts[:, None] + within, ends[:, None] - 1)  # shorter windows repeat their last entry
-        result = jnp.max(jnp.take(result, positions, axis, mode="clip"), axis + 1)
+        windows, _ = _adaptive_windows(result, axis, count)
+        result = jnp.max(windows, axis + 1)
     return result
 
 
@@ -111,11 +120,16 @@ def adaptive_mean_pool(x: Any, out: tuple[int, ...]) -> Array:
     x = as_float(x)
     out = window_sizes(out, "out")
     check_axes("adaptive_mean_pool", x, len(out))
+    check_positions("adaptive_mean_pool", x, (1,) * len(out), "window")
     result = at_least_float32(x)
     for axis, count in enumerate(out, start=1):
-        averages = jnp.asarray(_averaging_matrix(x.shape[axis], count), result.dtype)
-        result = jnp.tensordot(result, averages, axes=(axis, 0), precision="highest")
-        result = jnp.moveaxis(result, -1, axis)
+        size = result.shape[axis]
+        starts, ends = _adaptive_bounds(size, count)
+        if size % count == 0:
+            total = _adaptive_sums(result, axis, size, count)
+        else:
+            total = linear(_adaptive_sums, _spread_sums, result, axis - x.ndim, size, count)
+        result = total / _placed(ends - starts, axis, x.ndim).astype(total.dtype)
     return result.astype(x.dtype)
 
 
@@ -152,16 +166,16 @@ def exponent(p: Any, name: str) -> float:
     return int(p) if p == int(p) else float(p)
 
 
+def check_pads(name: str, window: tuple[int, ...], pads: Pads | Literal["same"]) -> None:
+    """Raises a ValueError where a window could lie in the padding alone."""
+    if pads != "same" and any(side >= size for size, pair in zip(window, pads, strict=True) for side in pair):
+        raise ValueError(f"{name} takes a pad smaller than its window {window}, got pad={short_pad(pads)!r}")
+
+
 def _windows(name: str, x: Array, window: Any, stride: Any, pad: Any) -> Windows:
     window = window_sizes(window, "window")
     check_axes(name, x, len(window))
     return fitting_windows(name, x, window, window if stride is None else stride, pad)
-
-
-def _check_pads(name: str, windows: Windows, pad: Any) -> None:
-    """Raises a ValueError where a window could lie in the padding alone."""
-    if any(side >= size for size, pair in zip(windows.kernel, windows.pads, strict=True) for side in pair):
-        raise ValueError(f"{name} takes a pad smaller than its window {windows.kernel}, got pad={pad!r}")
 
 
 def _reduce_windows(x: Array, start: Any, operation: Any, windows: Windows) -> Array:
@@ -187,18 +201,45 @@ def _power(x: Array, p: float) -> Array:
     return jnp.where(x == 0, 0, jnp.where(x == 0, 1, x) ** p)
 
 
-def _adaptive_windows(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+def _adaptive_bounds(size: int, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each of `count` windows that cover an axis starts, and the position after its end."""
     return np.arange(count) * size // count, -(-(np.arange(count) + 1) * size // count)
 
 
-def _averaging_matrix(size: int, count: int) -> np.ndarray:
-    starts, ends = _adaptive_windows(size, count)
-    positions = np.arange(size)[:, None]
-    return ((positions >= starts) & (positions < ends)) / (ends - starts)
+def _adaptive_windows(x: Array, axis: int, count: int) -> tuple[Array, Any]:
+    """`x` with the axis split in two, the windows and their positions, and how many positions each window has.
+
+    Windows shorter than the longest one repeat their last position.
+    """
+    axis, size = axis % x.ndim, x.shape[axis]
+    starts, ends = _adaptive_bounds(size, count)
+    if size % count == 0:
+        return x.reshape(*x.shape[:axis], count, size // count, *x.shape[axis + 1 :]), ends - starts
+    within = np.arange((ends - starts).max())
+    positions = np.minimum(starts[:, None] + within, ends[:, None] - 1)
+    return jnp.take(x, positions, axis, mode="clip"), ends - starts
+
+
+def _adaptive_sums(x: Array, axis: int, size: int, count: int) -> Array:
+    """The sums over `count` windows that cover an axis of this size."""
+    windows, lengths = _adaptive_windows(x, axis, count)
+    axis %= x.ndim
+    within = np.arange(windows.shape[axis + 1]) < lengths[:, None]
+    return jnp.sum(jnp.where(_placed(within, axis, windows.ndim), windows, 0), axis + 1)
+
+
+def _spread_sums(totals: Array, axis: int, size: int, count: int) -> Array:
+    """The transpose: at each position the sum over the windows that hold it, which cover the axis of windows alike."""
+    return _adaptive_sums(totals, axis, count, size)
+
+
+def _placed(values: np.ndarray, axis: int, axes: int) -> np.ndarray:
+    """`values` with axes of size 1 around its own, of which the first becomes `axis` of `axes`."""
+    return values.reshape((1,) * axis + values.shape + (1,) * (axes - axis - values.ndim))
 
 
 def _spatial_axes(name: str, x: Array) -> tuple[int, ...]:
     if x.ndim < 3:
         raise SizeError(f"{name} expects at least 3 axes, as {AXES[2]}, got an array of shape {x.shape}")
+    check_positions(name, x, (1,) * (x.ndim - 2), "window")
     return tuple(range(1, x.ndim - 1))

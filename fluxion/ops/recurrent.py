@@ -20,6 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from fluxion.ops.linear import product
+
 Pair = tuple[Array, Array]
 
 
@@ -114,11 +116,6 @@ def gru_scan(x: Array, bias: Array, hidden: Array, weight: Array, recurrent_bias
 
 def _scan(step: Callable[..., Any], start: Any, xs: Any) -> Any:
     return jax.lax.scan(step, start, xs)[1]
-
-
-def product(x: Array, weight: Array) -> Array:
-    """`x @ weight` with all leading axes of `x` as one, in which form XLA transposes it best."""
-    return (x.reshape(-1, x.shape[-1]) @ weight).reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def _before(start: Array, states: Array) -> Array:

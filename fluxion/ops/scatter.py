@@ -15,6 +15,7 @@ from jax import Array
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32, is_concrete
 from fluxion.ops.indexing import check_indices, index_arrays
+from fluxion.ops.windows import is_integer
 
 _OPERATORS: dict[Any, str] = {
     operator.add: "add",
@@ -46,8 +47,9 @@ def scatter(op: Any, src: Any, idx: Any, *, size: Any = None, init: Any = None, 
     highest for "min". It takes part: "sub" and "div" are `into - sum` and `into / product`, "mean" is `into + mean`.
 
     An index out of range is an IndexError where its value is known; in compiled code its entry is left out, unless
-    `debug(index=True)` checks it. Half precision is computed in float32 and returned in its own type. All entries that
-    equal the maximum or minimum get its gradient. `SizeError` where shapes do not fit. Flux: `scatter`, `scatter!`.
+    `debug(index=True)` checks it. Booleans count as 0 and 1. Half precision is computed in float32 and returned in its
+    own type. All entries that equal the maximum or minimum get its gradient. `SizeError` where shapes do not fit. Flux:
+    `scatter`, `scatter!`.
 
     >>> import fluxion as fx
     >>> fx.scatter("add", [1.0, 2.0, 4.0], [0, 2, 2]).tolist()
@@ -58,7 +60,7 @@ def scatter(op: Any, src: Any, idx: Any, *, size: Any = None, init: Any = None, 
     name = op if isinstance(op, str) else _name_of(op)
     if name not in _REDUCTIONS:
         raise ValueError(f"scatter takes one of {', '.join(map(repr, _REDUCTIONS))} as its operation, got {op!r}")
-    src = as_float(src) if name in ("div", "mean") else jnp.asarray(src)
+    src = as_float(src) if name in ("div", "mean") else _numbers(src)
     indices = index_arrays("scatter", idx)
     shape = indices[0].shape
     if src.shape[: len(shape)] != shape:
@@ -71,7 +73,7 @@ def scatter(op: Any, src: Any, idx: Any, *, size: Any = None, init: Any = None, 
     if positions.size == 0:
         return start
     rest = start.shape[len(indices) :]
-    flat = _wide(start).reshape(-1, *rest), positions, _wide(src).reshape(-1, *rest)
+    flat = _wide(start).reshape(math.prod(sizes), *rest), positions, _wide(src).reshape(positions.size, *rest)
     return _REDUCTIONS[name](*flat).reshape(start.shape).astype(start.dtype)
 
 
@@ -83,6 +85,8 @@ def _start(name: str, src: Array, indices: Any, rest: tuple[int, ...], size: Any
     """What the entries are combined with, in the type of the result."""
     if into is None:
         init = _identity(name, src.dtype) if init is None else init
+        if np.ndim(init):
+            raise ValueError(f"scatter takes a number as init=, got {init!r}; into= takes an array")
         sizes = _sizes(indices, size)
         return jnp.full((*sizes, *rest), init, jnp.result_type(src, init))
     if size is not None or init is not None:
@@ -99,9 +103,10 @@ def _sizes(indices: tuple[Any, ...], size: Any) -> tuple[int, ...]:
             raise ValueError("scatter needs size= in compiled code, where the largest index is not known")
         return tuple(int(np.max(index, initial=-1)) + 1 for index in indices)
     sizes = tuple(size) if isinstance(size, (tuple, list)) else (size,)
-    if len(sizes) != len(indices):
-        raise ValueError(f"scatter takes one size for each of {len(indices)} index arrays, got size={size!r}")
-    return tuple(operator.index(entry) for entry in sizes)
+    if len(sizes) != len(indices) or not all(is_integer(entry) and entry >= 0 for entry in sizes):
+        wanted = f"an int of at least 0 for each of {len(indices)} index arrays"
+        raise ValueError(f"scatter takes as size= {wanted}, got {size!r}")
+    return tuple(int(entry) for entry in sizes)
 
 
 def _identity(name: str, dtype: Any) -> Any:
@@ -122,6 +127,11 @@ def _positions(indices: tuple[Any, ...], sizes: tuple[int, ...]) -> Array:
         valid = valid & (index >= 0) & (index < size)
         position = position * size + index
     return jnp.where(valid, position, math.prod(sizes))
+
+
+def _numbers(src: Any) -> Array:
+    src = jnp.asarray(src)
+    return src.astype(int) if src.dtype == bool else src
 
 
 def _wide(x: Array) -> Array:

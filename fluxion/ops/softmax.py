@@ -13,6 +13,7 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32
+from fluxion.ops.indexing import known_axis
 
 Axis = int | tuple[int, ...] | None
 
@@ -27,7 +28,7 @@ def softmax(x: Any, axis: Axis = -1) -> Array:
     >>> fx.softmax([0.0, 0.0]).tolist()
     [0.5, 0.5]
     """
-    x = _with_axis(x, "softmax")
+    x = _checked(x, axis, "softmax")
     exponentials = jnp.exp(_below(at_least_float32(x), _largest(x, axis)))
     return (exponentials / jnp.sum(exponentials, axis=axis, keepdims=True)).astype(x.dtype)
 
@@ -39,7 +40,7 @@ def logsoftmax(x: Any, axis: Axis = -1) -> Array:
     >>> round(float(fx.logsoftmax([0.0, 0.0])[0]), 4)
     -0.6931
     """
-    x = _with_axis(x, "logsoftmax")
+    x = _checked(x, axis, "logsoftmax")
     below = _below(at_least_float32(x), _largest(x, axis))
     return (below - jnp.log(jnp.sum(jnp.exp(below), axis=axis, keepdims=True))).astype(x.dtype)
 
@@ -54,7 +55,7 @@ def logsumexp(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Array:
     >>> round(float(fx.logsumexp([1000.0, 1000.0])), 2)
     1000.69
     """
-    x = as_float(x)
+    x = _checked(x, axis, "logsumexp")
     top = _largest(x, axis)
     nothing = top == -jnp.inf
     below = jnp.where(nothing, 0, _below(at_least_float32(x), top))
@@ -73,16 +74,16 @@ def glu(x: Any, axis: int = -1) -> Array:
     [[1.0, 2.0]]
     """
     x = as_float(x)
-    if not -x.ndim <= axis < x.ndim or x.shape[axis] % 2:
+    if x.shape[known_axis("glu", axis, x.shape)] % 2:
         raise SizeError(f"glu expects an even size along axis {axis}, got an array of shape {x.shape}")
     value, gate = jnp.split(x, 2, axis)
     return value * jax.nn.sigmoid(gate)
 
 
-def _with_axis(x: Any, name: str) -> Array:
+def _checked(x: Any, axis: Axis, name: str) -> Array:
     x = as_float(x)
-    if x.ndim == 0:
-        raise ValueError(f"{name} needs an array with an axis to sum over, got a single number")
+    for entry in axis if isinstance(axis, tuple) else () if axis is None else (axis,):
+        known_axis(name, entry, x.shape)
     return x
 
 

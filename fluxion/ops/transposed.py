@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -31,6 +32,30 @@ def linear(function: Callable[..., Array], transpose: Callable[..., Array], x: A
     2.0
     """
     return _linear.bind(jax.numpy.asarray(x), function=function, transpose=transpose, options=options)
+
+
+def branching(x: Any) -> Array:
+    """`x` itself, for a value that several parts of a model use, where a gradient of all of them comes together.
+
+    XLA computes such a gradient anew for every use of it on a CPU, with all that led to it, unless a product uses it
+    as it is. In a row of residual blocks with dropout that work grows with the square of their number. A conditional is
+    computed once, so the gradient is put through one, both of whose branches return it.
+    """
+    return linear(_identity, _once, x)
+
+
+def _identity(x: Array) -> Array:
+    return x
+
+
+def _once(dy: Array) -> Array:
+    return jax.lax.platform_dependent(dy, cpu=_conditional, default=_identity)
+
+
+def _conditional(dy: Array) -> Array:
+    if dy.size == 0:
+        return dy
+    return jax.lax.cond(jnp.isnan(dy.ravel()[0]), lambda dy: jnp.where(jnp.isnan(dy), jnp.nan, dy), _identity, dy)
 
 
 def _apply(x: Array, *, function: Callable[..., Array], transpose: Any, options: tuple[Any, ...]) -> Array:

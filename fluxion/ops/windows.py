@@ -129,17 +129,19 @@ def fitting_windows(name: str, x: Array, kernel: tuple[int, ...], stride: Any, p
     """Windows over `x` of shape (batch, ..., channels); where none fits is a SizeError."""
     sizes = x.shape[1:-1]
     windows = windows_over(sizes, kernel, stride, pad, dilation)
-    if not all(windows.counts(sizes)):
-        spans = window_spans(kernel, windows.dilations)
-        needed = tuple(span - sum(pair) for span, pair in zip(spans, windows.pads, strict=True))
-        raise too_small(name, x, needed, "window")
+    spans = window_spans(kernel, windows.dilations)
+    needed = tuple(max(span - sum(pair), 1) for span, pair in zip(spans, windows.pads, strict=True))
+    check_positions(name, x, needed, "window")
     return windows
 
 
-def too_small(name: str, x: Array, needed: tuple[int, ...], what: str) -> SizeError:
-    """The error for an array with fewer positions than its windows or their pads need."""
-    positions = " x ".join(str(max(count, 1)) for count in needed)
-    return SizeError(f"{name} expects at least {positions} positions for its {what}, got an array of shape {x.shape}")
+def check_positions(name: str, x: Array, needed: tuple[int, ...], what: str) -> None:
+    """Raises a SizeError where `x` has fewer positions than its windows or their pads need."""
+    if any(size < least for size, least in zip(x.shape[1:-1], needed, strict=True)):
+        positions = " x ".join(map(str, needed))
+        raise SizeError(
+            f"{name} expects at least {positions} positions for its {what}, got an array of shape {x.shape}"
+        )
 
 
 def _same(size: int, span: int, stride: int) -> tuple[int, int]:

@@ -68,13 +68,33 @@ class RAdam(Adam):
     """Adam whose step is `learning_rate * m_hat` until `v` is known well enough, and is rectified from then on (Liu et
     al. 2020; as PyTorch).
 
+    `v` is known from `l(t) = l - 2 * t * beta[1]^t / (1 - beta[1]^t) > 5` on, where `l = 2 / (1 - beta[1]) - 1`; then
+    the step is `learning_rate * r * sqrt(1 - beta[1]^t) * m_hat / (sqrt(v) + epsilon)` with
+    `r^2 = (l(t) - 4) * (l(t) - 2) * l / ((l - 4) * (l - 2) * l(t))`.
+
     >>> import fluxion as fx
     >>> fx.RAdam(1e-3).epsilon
     1e-08
     """
 
     def scaled(self) -> optax.GradientTransformation:
-        return optax.scale_by_radam(*self.beta, self.epsilon)
+        first, second = self.beta
+        longest = 2 / (1 - second) - 1
+
+        def start(p: Any) -> tuple[Any, ...]:
+            return jnp.zeros_like(p), jnp.zeros_like(p.real)
+
+        def step(t: Any, g: Any, memory: tuple[Any, ...]) -> Step:
+            m = first * memory[0] + (1 - first) * g
+            v = second * memory[1] + (1 - second) * squared(g)
+            length = longest - 2 * t * second**t / (1 - second**t)
+            known = length > 5
+            length = jnp.where(known, length, longest)
+            squared_factor = (length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length)
+            factor = jnp.sqrt(jnp.where(known, squared_factor * (1 - second**t), 1))
+            return m / (1 - first**t) * jnp.where(known, factor / (jnp.sqrt(v) + self.epsilon), 1), (m, v)
+
+        return formula(start, step)
 
 
 class AdaMax(Adam):

@@ -9,9 +9,13 @@ import jax.numpy as jnp
 import optax
 from optax.contrib import ScheduleFreeState, schedule_free, schedule_free_eval_params
 
+from fluxion.compile.trace import Call
 from fluxion.optimise.checks import number, typed
+from fluxion.optimise.compose import AccumGrad
+from fluxion.optimise.inputs import parts_of
 from fluxion.optimise.rule import Around, Rule, descend
 from fluxion.optimise.state import OptState, check_state
+from fluxion.optimise.update import layout_of
 from fluxion.tree.functions import fmap, trainables
 
 
@@ -29,6 +33,8 @@ class EMA(Rule):
     >>> fx.OptimiserChain(fx.Adam(1e-3), fx.EMA(0.999)).rules[1]
     EMA(decay=0.999)
     """
+
+    ends_chain = True
 
     def __init__(self, decay: float = 0.999) -> None:
         self.decay = number(decay, "decay", upper=1.0)
@@ -54,9 +60,14 @@ class ScheduleFree(Around):
     ScheduleFree(AdamW(learning_rate=0.0025, beta=(0.0, 0.999), decay=0.01, ...), interpolation=0.9)
     """
 
+    ends_chain = True
+
     def __init__(self, rule: Rule, interpolation: float = 0.9) -> None:
         if not isinstance(rule, Rule) or not hasattr(_last(rule), "learning_rate"):
             raise TypeError(f"ScheduleFree takes a rule with a learning rate, such as Descent(1.0), got {rule!r}")
+        for part in parts_of(rule):
+            if isinstance(part, AccumGrad | Around):
+                raise TypeError(f"{type(part).__name__} cannot be inside ScheduleFree; put it around or before")
         self.rule, self.interpolation = rule, number(interpolation, "interpolation", upper=1.0)
         if self.interpolation == 0:
             raise ValueError("interpolation is above 0; without it there is nothing to average")
@@ -86,7 +97,8 @@ def averaged_model(opt_state: OptState, model: Any) -> Any:
     """A copy of the model with the averaged weights that `EMA` or `ScheduleFree` keeps; the model stays as it is.
 
     Weights that are frozen and arrays that are no weights are those of the model; set running statistics anew by a
-    pass over the data in training mode where they matter. `ValueError` if the rule keeps no average.
+    pass over the data in training mode where they matter. `ValueError` if the rule keeps no average, and for a model
+    that `setup` did not see.
 
     >>> import fluxion as fx
     >>> model = fx.Dense(1, 1, init=fx.ones)
@@ -104,7 +116,9 @@ def averaged_model(opt_state: OptState, model: Any) -> Any:
             f"{opt_state.rule!r} keeps no average of the weights; end it with EMA(0.999), "
             f"as in OptimiserChain(Adam(1e-3), EMA(0.999)), or use ScheduleFree"
         )
-    weights = {path: w for path, w in trainables(model).items() if path in opt_state.signature.shapes}
+    layout, signature = layout_of(Call(None, (model,), True)), opt_state.signature
+    weights = {path: w for path, w in trainables(model).items() if path in signature.shapes}
+    signature.check(weights, layout.paths.frozen)
     averages = _averages(found[0], weights)
     replaced = {id(w): jnp.asarray(averages[path], w.dtype) for path, w in weights.items()}
     return fmap(lambda array: replaced.get(id(array), array), model)

@@ -7,9 +7,15 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from fluxion.optimise.names import check_names
+
 
 def number(value: Any, name: str, lower: float = 0.0, upper: float = float("inf")) -> float:
-    """The value as a float; `TypeError` for what is no number, `ValueError` outside of the bounds."""
+    """The value as a float, also that of an array without axes; `TypeError` for what is no number, `ValueError`
+    outside of the bounds.
+    """
+    if getattr(value, "ndim", None) == 0:
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is a number, got {value!r} of type {type(value).__name__}")
     result = float(value)
@@ -26,10 +32,17 @@ def real(value: Any, name: str) -> float:
 
 
 def rate(value: Any, name: str = "learning_rate") -> Any:
-    """A learning rate: a number that is not negative, or a schedule."""
+    """A learning rate: a number that is not negative, or a schedule, which is asked for step 0."""
     if isinstance(value, type):
         raise TypeError(f"{name} is a number or a schedule, got the class {value.__name__} itself")
-    return value if callable(value) else number(value, name)
+    if not callable(value):
+        return number(value, name)
+    try:
+        first = value(0)
+    except Exception as error:
+        raise TypeError(f"{name} is a number or a function of the step; {value!r} fails at step 0: {error}") from error
+    number(first, f"{name} at step 0")
+    return value
 
 
 def fractions(value: Any, name: str = "beta", count: int = 2) -> tuple[float, ...]:
@@ -51,6 +64,7 @@ def whole(value: Any, name: str, lower: int = 1) -> int:
 
 def bind(make: Callable[..., Any], positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a call by name, without defaults; `TypeError` where they do not fit."""
+    check_names(getattr(make, "__name__", str(make)), make, named)
     try:
         return dict(inspect.signature(make).bind(*positional, **named).arguments)
     except TypeError as error:

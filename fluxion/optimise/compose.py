@@ -19,7 +19,7 @@ class OptimiserChain(Rule):
 
     Optax transformations of the gradient (clipping, say) may stand before the last rule, which is one of Fluxion's.
     Without rules the gradient itself is subtracted. `TypeError` for what is no rule; `ValueError` for
-    `MixedPrecision` inside a chain, which it has to enclose.
+    `MixedPrecision` inside a chain, which it has to enclose, and for `EMA` and `ScheduleFree` before other rules.
 
     >>> import fluxion as fx
     >>> fx.OptimiserChain(fx.ClipGrad(1.0), fx.Adam(1e-3)).rules[0]
@@ -37,6 +37,9 @@ class OptimiserChain(Rule):
                 "the last part of an OptimiserChain is a rule of Fluxion's; use optax.chain for Optax alone"
             )
         self.rules = rules
+        for rule in self.flat()[:-1]:
+            if getattr(rule.rule_type if isinstance(rule, Scheduler) else rule, "ends_chain", False):
+                raise ValueError(f"{rule!r} is the last rule of a chain: it needs the whole step")
 
     def direction(self) -> optax.GradientTransformation:
         return _chained(self.flat())
@@ -70,9 +73,12 @@ def _chained(rules: Sequence[Any]) -> optax.GradientTransformation:
 
 
 class AccumulatedState(NamedTuple):
-    """How many gradients were collected, their sum, and the state of what follows."""
+    """How many calls there were, how many gradients were collected of each array, their sums, and the state of what
+    follows.
+    """
 
     count: Any
+    collected: Any
     total: Any
     following: Any
 
@@ -80,6 +86,9 @@ class AccumulatedState(NamedTuple):
 class AccumGrad(Rule):
     """Collects gradients: every `n`-th call hands their mean to the rules that follow in the chain; on the calls
     between, neither parameters nor the state of those rules change. Flux: `AccumGrad`.
+
+    An array without a gradient in some of the calls, as that of a frozen layer, has the mean of those it got.
+    Gradients that are left over at the end of training are not used: let `n` divide the number of batches.
 
     >>> import fluxion as fx
     >>> fx.OptimiserChain(fx.AccumGrad(4), fx.Adam(1e-3)).rules[0]
@@ -96,29 +105,30 @@ class AccumGrad(Rule):
         """The transformation that feeds another one every `n`-th time."""
 
         def init(params: Any) -> AccumulatedState:
-            return AccumulatedState(
-                jnp.zeros((), jnp.int32), jax.tree.map(jnp.zeros_like, params), following.init(params)
-            )
+            return AccumulatedState(*_nothing_collected(params), following.init(params))
 
         def update(gradients: Any, state: AccumulatedState, params: Any = None) -> tuple[Any, AccumulatedState]:
             zeros = jax.tree.map(jnp.zeros_like, gradients)
             total = jax.tree.map(lambda t, g: t + g, state.total, gradients)
-
-            count = state.count + 1
+            count, collected = jax.tree.map(lambda c: c + 1, (state.count, state.collected))
 
             def emit() -> tuple[Any, AccumulatedState]:
-                mean = jax.tree.map(lambda t: t / count.astype(t.real.dtype), total)
+                mean = jax.tree.map(lambda t, c: t / c.astype(t.real.dtype), total, collected)
                 updates, new = following.update(mean, state.following, params)
-                return _typed_as(updates, zeros), AccumulatedState(
-                    jnp.zeros_like(state.count), _typed_as(zeros, total), _typed_as(new, state.following)
-                )
+                empty = AccumulatedState(*_nothing_collected(total), _typed_as(new, state.following))
+                return _typed_as(updates, zeros), empty
 
             def wait() -> tuple[Any, AccumulatedState]:
-                return zeros, AccumulatedState(count, total, state.following)
+                return zeros, AccumulatedState(count, collected, total, state.following)
 
             return jax.lax.cond(count >= self.n, emit, wait)
 
         return optax.GradientTransformation(init, update)
+
+
+def _nothing_collected(params: Any) -> tuple[Any, Any, Any]:
+    none = jnp.zeros((), jnp.int32)
+    return none, jax.tree.map(lambda p: none, params), jax.tree.map(jnp.zeros_like, params)
 
 
 def _typed_as(new: Any, old: Any) -> Any:
@@ -166,7 +176,7 @@ class MixedPrecision(Around):
             precise = {path: g.astype(self.dtype) if path in masters else g for path, g in gradients.items()}
             updates, rule_state = inner.update(precise, state.rule, {**params, **masters})
             new = {path: (master + updates[path]).astype(self.dtype) for path, master in masters.items()}
-            moved = {path: master - params[path].astype(self.dtype) for path, master in new.items()}
+            moved = {path: _move(params[path], master) for path, master in new.items()}
             return {**updates, **moved}, MasterState(new, rule_state)
 
         return optax.GradientTransformation(init, update)
@@ -176,6 +186,11 @@ class MixedPrecision(Around):
 
     def __repr__(self) -> str:
         return typed("MixedPrecision", [self.rule], {} if self.dtype == jnp.float32 else {"dtype": self.dtype.name})
+
+
+def _move(param: Any, master: Any) -> Any:
+    """From the weight to the rounded copy: to the copy itself, the sum might round to the other side."""
+    return master.astype(param.dtype).astype(master.dtype) - param.astype(master.dtype)
 
 
 def _latest(master: Any, param: Any) -> Any:
@@ -202,11 +217,23 @@ class Scheduler(Rule):
     """
 
     def __init__(self, rule_type: type[Rule], *positional: Any, **named: Any) -> None:
-        if not isinstance(rule_type, type) or not issubclass(rule_type, Rule) or rule_type is OptimiserChain:
+        if not isinstance(rule_type, type) or not issubclass(rule_type, Rule):
             raise TypeError(f"Scheduler takes the class of a rule, such as Scheduler(Adam, ...), got {rule_type!r}")
+        if issubclass(rule_type, OptimiserChain | AccumGrad | Around | Scheduler):
+            raise TypeError(f"{rule_type.__name__} cannot be inside Scheduler; put it around or before Scheduler")
         self.rule_type = rule_type
         self.__dict__.update(bind(rule_type, positional, named))
-        rule_type(**{name: at(value, 0) for name, value in self.hyperparameters().items()})
+        self._check_first_step()
+
+    def _check_first_step(self) -> None:
+        now = {name: at(value, 0) for name, value in self.hyperparameters().items()}
+        changing = self.rule_type(**now).hyperparameters()
+        for name, value in self.hyperparameters().items():
+            if now[name] is not value and name not in changing:
+                raise TypeError(f"{name} of {self.rule_type.__name__} stays as it is; it cannot be a schedule")
+
+    def adjusted(self, **changes: Any) -> Rule:
+        return Scheduler(self.rule_type, **{**self.hyperparameters(), **changes})
 
     def hyperparameters(self) -> dict[str, Any]:
         return {name: value for name, value in vars(self).items() if name != "rule_type"}

@@ -1,11 +1,10 @@
-"""Which parts of a rule decide a program, and which are its inputs: floats, and schedules that only Python can
-evaluate.
+"""Which parts of a rule decide a program, and which are its inputs: floats, arrays, and what schedules give that only
+Python can evaluate.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -15,22 +14,45 @@ from fluxion.optimise.compose import AccumGrad, OptimiserChain
 from fluxion.optimise.rule import Rule
 from fluxion.tree.kinds import Identity
 from fluxion.tree.rebuild import Rebuilt
-from fluxion.tree.walk import Walk
+from fluxion.tree.structure import Structure
+from fluxion.tree.walk import Segment, Walk
+
+MOST_REMEMBERED = 256
 
 
 class Inputs:
-    """A rule taken apart: `key` decides the program, `floats` are its inputs."""
+    """A rule taken apart: `key` decides the program, `values` are its inputs, the floats and arrays of the rule."""
 
     def __init__(self, rule: Any) -> None:
         self.rule = rule
         opaque = tuple([Identity(part) for part in parts_of(rule) if not isinstance(part, Rule)])
         self.segment = Walk().run(_hollow(rule) if opaque else rule)
-        self.floats = self.segment.numbers
+        self.values = _values(self.segment)
         self.key = (self.segment.structure, opaque) if opaque else self.segment.structure
 
-    def rebuilt(self, floats: list[Any]) -> Any:
-        """The rule with other floats in it, which may be traced."""
-        return _filled(Rebuilt([self.segment.structure], [self.segment.leaves], [floats]).root, self.rule)
+    def rebuilt(self, values: list[Any]) -> Any:
+        """The rule with other floats and arrays in it, which may be traced."""
+        return _filled(_rebuilt(self.segment, values), self.rule)
+
+    def need_python(self) -> bool:
+        """True for a rule with a schedule that decides on the value of the step, which a program cannot do."""
+        if self.key not in _rules_in_python:
+            if len(_rules_in_python) > MOST_REMEMBERED:
+                _rules_in_python.clear()
+            _rules_in_python[self.key] = any(map(_only_in_python, _callables(self.rule)))
+        return _rules_in_python[self.key]
+
+
+_rules_in_python: dict[Any, bool] = {}
+
+
+def _values(segment: Segment) -> list[Any]:
+    return [*segment.numbers, *segment.leaves]
+
+
+def _rebuilt(segment: Segment, values: list[Any]) -> Any:
+    count = len(segment.numbers)
+    return Rebuilt([segment.structure], [values[count:]], [values[:count]]).root
 
 
 def parts_of(rule: Any) -> list[Any]:
@@ -40,11 +62,6 @@ def parts_of(rule: Any) -> list[Any]:
         if isinstance(part, Rule):
             found += part.parts()
     return found
-
-
-def rules_of(rule: Any) -> list[Rule]:
-    """The rule, if it is one of Fluxion's, and all those that it is made of."""
-    return [part for part in parts_of(rule) if isinstance(part, Rule)]
 
 
 def _hollow(rule: Any) -> Any:
@@ -59,18 +76,8 @@ def _filled(rule: Any, original: Any) -> Any:
     return rule.with_parts(*map(_filled, rule.parts(), original.parts()))
 
 
-def needs_python(rule: Any) -> bool:
-    """True for a rule with a schedule that decides on the value of the step, which a program cannot do."""
-    for part in rules_of(rule):
-        for value in vars(part).values():
-            for entry in value if type(value) is tuple else (value,):
-                if callable(entry) and _only_in_python(entry):
-                    return True
-    return False
-
-
 def at_step(rule: Any, step: int) -> Any:
-    """The rule with such schedules replaced by what they give."""
+    """The rule with the schedules that only Python can evaluate replaced by what they give."""
     if isinstance(rule, OptimiserChain):
         return rule.with_parts(*_chain_at_step(rule.flat(), step))
     if not isinstance(rule, Rule):
@@ -90,19 +97,42 @@ def _chain_at_step(rules: Sequence[Any], step: int) -> Iterator[Any]:
 def _evaluated(value: Any, step: int) -> Any:
     if type(value) is tuple:
         return tuple(_evaluated(entry, step) for entry in value)
-    return jax.tree.map(float, value(step)) if _only_in_python(value) else value
+    return jax.tree.map(float, value(step)) if _is_schedule(value) and _only_in_python(value) else value
 
 
-def _only_in_python(value: Any) -> bool:
-    return callable(value) and not isinstance(value, type) and not _is_traceable(value)
+def _callables(rule: Any) -> Iterator[Any]:
+    for part in parts_of(rule):
+        values = part.hyperparameters().values() if isinstance(part, Rule) else ()
+        for value in values:
+            yield from filter(_is_schedule, value if type(value) is tuple else (value,))
 
 
-@functools.lru_cache(maxsize=256)
-def _is_traceable(schedule: Callable[[Any], Any]) -> bool:
+def _is_schedule(value: Any) -> bool:
+    return callable(value) and not isinstance(value, type)
+
+
+_schedules_in_python: dict[Structure, bool] = {}
+
+
+def _only_in_python(schedule: Any) -> bool:
+    segment = Walk().run(schedule)
+    if segment.structure not in _schedules_in_python:
+        if len(_schedules_in_python) > MOST_REMEMBERED:
+            _schedules_in_python.clear()
+        _schedules_in_python[segment.structure] = not _can_be_traced(schedule, segment) and _succeeds(schedule, 0)
+    return _schedules_in_python[segment.structure]
+
+
+def _can_be_traced(schedule: Any, segment: Segment) -> bool:
+    """Also with its own arrays as they are: a step past the end of a NumPy table raises, in a program it does not."""
+    step = jax.ShapeDtypeStruct((), jnp.int32)
+    traced = lambda values, t: _rebuilt(segment, values)(t)
+    return _succeeds(jax.eval_shape, schedule, step) and _succeeds(jax.eval_shape, traced, _values(segment), step)
+
+
+def _succeeds(function: Any, *args: Any) -> bool:
     try:
-        jax.eval_shape(schedule, jax.ShapeDtypeStruct((), jnp.int32))
-    except Exception as error:
-        if not isinstance(error, jax.errors.JAXTypeError | TypeError):
-            raise
+        function(*args)
+    except Exception:
         return False
     return True

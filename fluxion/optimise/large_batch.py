@@ -8,7 +8,7 @@ import optax
 import optax.contrib
 
 from fluxion.optimise.checks import fractions, number, rate
-from fluxion.optimise.rule import Betas, LearningRate, Rule, descend, scale
+from fluxion.optimise.rule import Betas, LearningRate, Rule, descend, scale, schedule
 
 
 class Lamb(Rule):
@@ -96,7 +96,10 @@ class Adafactor(Rule):
         self.decay_rate, self.limit = number(decay_rate, "decay_rate"), number(limit, "limit")
 
     def direction(self) -> optax.GradientTransformation:
-        return descend(optax.adafactor(self.learning_rate, decay_rate=self.decay_rate, clipping_threshold=self.limit))
+        adafactor = optax.adafactor(
+            schedule(self.learning_rate), decay_rate=self.decay_rate, clipping_threshold=self.limit
+        )
+        return descend(adafactor)
 
 
 class Muon(Rule):
@@ -127,12 +130,12 @@ class Muon(Rule):
         first, second = self.adam_beta
         return descend(
             optax.contrib.muon(
-                self.learning_rate,
+                schedule(self.learning_rate),
                 beta=self.beta,
                 weight_decay=self.decay,
                 adam_b1=first,
                 adam_b2=second,
-                adam_learning_rate=self.adam_learning_rate,
+                adam_learning_rate=schedule(self.adam_learning_rate),
                 adam_weight_decay=self.decay,
             )
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ import optax
 
 from fluxion.ops.arrays import at_least_float32
 from fluxion.optimise.checks import typed
+from fluxion.optimise.names import names_checked
 
 LearningRate = float | Callable[[Any], Any]
 Betas = tuple[float, float]
@@ -21,7 +23,7 @@ class Rule:
     """The base of the rules: a plain object whose fields are the hyperparameters, named as the arguments.
 
     `direction()` gives the Optax transformation of a gradient into the step that is subtracted from the parameters.
-    It is called again for every program, with traced numbers in place of the floats: any float may change between
+    It is called again for every program, with traced ones in place of the floats and arrays: these may change between
     steps without compiling anew. A rule of your own derives from this class.
 
     >>> import fluxion as fx, optax
@@ -34,9 +36,16 @@ class Rule:
     OptState(Sign(learning_rate=0.1), 2 arrays)
     """
 
+    ends_chain = False  # True where a rule has to see the whole step, so that none may follow it
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            cls.__init__ = names_checked(cls.__init__)  # type: ignore[method-assign]
+
     def direction(self) -> optax.GradientTransformation:
         """The transformation of gradients into what is subtracted."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no direction(), which every rule gives")
 
     def transformation(self) -> optax.GradientTransformation:
         """The transformation whose results are added. Half precision is computed and remembered in float32."""
@@ -53,6 +62,15 @@ class Rule:
     def hyperparameters(self) -> dict[str, Any]:
         """What `adjust` may change."""
         return vars(self)
+
+    def adjusted(self, **changes: Any) -> Rule:
+        """A copy with other hyperparameters, checked by the constructor where its arguments are the fields."""
+        fields = {**vars(self), **changes}
+        if inspect.signature(type(self)).parameters.keys() >= fields.keys():
+            return type(self)(**fields)
+        new = copy.copy(self)
+        new.__dict__.update(changes)
+        return new
 
     def __repr__(self) -> str:
         return typed(type(self).__name__, (), vars(self))
@@ -79,7 +97,12 @@ def is_optax(rule: Any) -> bool:
 
 def scale(learning_rate: Any) -> optax.GradientTransformation:
     """Multiplies by a learning rate, or by what a schedule gives for the step count."""
-    return optax.scale_by_schedule(learning_rate) if callable(learning_rate) else optax.scale(learning_rate)
+    return optax.scale_by_schedule(schedule(learning_rate))
+
+
+def schedule(learning_rate: Any) -> Callable[[Any], Any]:
+    """A learning rate as a schedule. Steps are counted in any case, so that a schedule may replace a number."""
+    return learning_rate if callable(learning_rate) else lambda step: learning_rate
 
 
 def descend(direction: optax.GradientTransformation) -> optax.GradientTransformation:

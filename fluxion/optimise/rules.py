@@ -88,7 +88,7 @@ class Rprop(Rule):
     `factors[0]` when it turns, between `limits`; where the sign turned there is no step (Riedmiller and Braun 1993;
     as PyTorch). For whole data sets, not for batches.
 
-    `learning_rate` is the step size to begin with; changing it later has no effect. Real parameters only.
+    `learning_rate` is the step size to begin with, which `adjust` cannot change. Real parameters only.
 
     >>> import fluxion as fx
     >>> fx.Rprop(0.01)
@@ -103,6 +103,9 @@ class Rprop(Rule):
         self.factors = number(shrink, "factors[0]", upper=1.0), number(grow, "factors[1]", lower=1.0)
         smallest, largest = limits
         self.limits = number(smallest, "limits[0]"), number(largest, "limits[1]", lower=float(smallest))
+
+    def hyperparameters(self) -> dict[str, Any]:
+        return {"factors": self.factors, "limits": self.limits}
 
     def direction(self) -> optax.GradientTransformation:
         shrink, grow = self.factors

@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 
 from fluxion.layers.lazy import check_sized
-from fluxion.optimise.inputs import Inputs, at_step, needs_python, rules_of
-from fluxion.optimise.rule import Rule, is_optax
+from fluxion.optimise.inputs import Inputs, at_step, parts_of
+from fluxion.optimise.names import hint
+from fluxion.optimise.rule import Rule, in_float32, is_optax
 from fluxion.packing import Packing
 from fluxion.tree.functions import trainables
 from fluxion.tree.plan import check_writable
@@ -65,58 +66,64 @@ def _text(shape: Shape) -> str:
 
 
 class OptState:
-    """What an optimiser remembers between updates. `rule` holds the hyperparameters; `state` is the Optax state."""
+    """What an optimiser remembers between updates. `rule` holds the hyperparameters, `steps` is how many updates there
+    were, `state` is the Optax state.
+    """
 
     __trainable__ = ()
 
     def __init__(self, rule: Any, params: Mapping[str, Any]) -> None:
         self.rule = rule
-        self.steps = 0
         self.signature = Signature(params)
-        state = self.transformation(self.current_rule()).init(
-            {path: jnp.asarray(array) for path, array in params.items()}
-        )
-        leaves, self.definition = jax.tree.flatten(state)
+        init = _transformation(_inputs(rule, 0).rule).init
+        leaves, self.definition = jax.tree.flatten(init({path: jnp.asarray(p) for path, p in params.items()}))
         self.packing = Packing(leaves)
         # fresh buffers: the program takes them over at each update
-        self.leaves = [jnp.array(leaf, copy=True) for leaf in self.packing.pack(leaves)]
+        self.leaves = [jnp.array(leaf, copy=True) for leaf in (jnp.int32(0), *self.packing.pack(leaves))]
 
-    @staticmethod
-    def transformation(rule: Any) -> optax.GradientTransformation:
-        """The rule as an Optax transformation, whose updates are added."""
-        return rule.transformation() if isinstance(rule, Rule) else rule
+    @property
+    def steps(self) -> int:
+        """How many updates there were; those of a loss that is not finite do not count."""
+        return int(self.leaves[0])
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self.leaves[0] = jnp.asarray(count, jnp.int32)
 
     @property
     def state(self) -> Any:
         """The Optax state, over a dict from paths to arrays."""
-        return jax.tree.unflatten(self.definition, self.packing.unpack(self.leaves))
+        return jax.tree.unflatten(self.definition, self.packing.unpack(self.leaves[1:]))
 
-    def current_rule(self) -> Any:
-        """The rule, with schedules that only Python can evaluate replaced by what they give for this step."""
-        return at_step(self.rule, self.steps) if needs_python(self.rule) else self.rule
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.leaves[1:] = self.packing.pack(jax.tree.leaves(state))
 
-    def hyperparameters(self) -> tuple[Any, list[float]]:
-        """What of the rule decides the program, and the floats that are its inputs."""
-        inputs = Inputs(self.current_rule())
-        return inputs.key, inputs.floats
+    def inputs(self) -> Inputs:
+        """What of the rule decides the program, and what are its inputs, for the coming step."""
+        inputs = Inputs(self.rule)
+        return _inputs(self.rule, self.steps) if inputs.need_python() else inputs
+
+    def fits(self, rule: Any) -> bool:
+        """True if another rule remembers the same arrays."""
+        params = {path: jax.ShapeDtypeStruct(*shape) for path, shape in self.signature.shapes.items()}
+        leaves, definition = jax.tree.flatten(jax.eval_shape(_transformation(_inputs(rule, 0).rule).init, params))
+        return (definition, Packing(leaves)) == (self.definition, self.packing)
 
     def advance(self, leaves: list[Any]) -> None:
         """Takes the arrays of the next state."""
         self.leaves[:] = leaves
-        if needs_python(self.rule):
-            self.steps += 1
 
     def owned_leaves(self) -> list[Any]:
         """The arrays of the state; those that somebody else holds too are copied first."""
         return copy_if_shared(self.leaves)
 
     def updater(self) -> Callable[..., Any]:
-        """The pure function `(params, gradients, state leaves, floats) -> (new params, new state leaves)`."""
-        inputs, definition, packing = Inputs(self.current_rule()), self.definition, self.packing
-        signature, transformation = self.signature, self.transformation
+        """The pure function `(params, gradients, state leaves, values of the rule) -> (new params, new leaves)`."""
+        inputs, definition, packing, signature = self.inputs(), self.definition, self.packing, self.signature
 
-        def step(params: dict[str, Any], gradients: dict[str, Any], packed: list[Any], floats: list[Any]) -> Any:
-            leaves = packing.unpack(packed)
+        def step(params: dict[str, Any], gradients: dict[str, Any], packed: list[Any], values: list[Any]) -> Any:
+            leaves = packing.unpack(packed[1:])
             state = jax.tree.unflatten(definition, leaves)
             frozen = [path for path in signature.shapes if path not in params]
             everything = dict(params)
@@ -126,18 +133,28 @@ class OptState:
             full = {path: gradients.get(path) for path in everything}
             # JAX's complex gradient is the conjugate of the direction of ascent
             full = {path: jnp.zeros_like(everything[path]) if g is None else jnp.conj(g) for path, g in full.items()}
-            updates, new_state = transformation(inputs.rebuilt(floats)).update(full, state, everything)
+            updates, new_state = _transformation(inputs.rebuilt(values)).update(full, state, everything)
             skipped = {path for path in everything if path not in gradients or path in frozen}
             if skipped:
                 new_state = _keep(state, new_state, skipped)
             new = {path: p if path in skipped else (p + updates[path]).astype(p.dtype) for path, p in params.items()}
             new_leaves = [n.astype(o.dtype) for n, o in zip(jax.tree.leaves(new_state), leaves, strict=True)]
-            return new, packing.pack(new_leaves)
+            return new, [packed[0] + 1, *packing.pack(new_leaves)]
 
         return step
 
     def __repr__(self) -> str:
         return f"OptState({self.rule!r}, {len(self.signature.shapes)} arrays)"
+
+
+def _transformation(rule: Any) -> optax.GradientTransformation:
+    """The rule as an Optax transformation, whose updates are added."""
+    return rule.transformation() if isinstance(rule, Rule) else in_float32(rule)
+
+
+def _inputs(rule: Any, step: int) -> Inputs:
+    """The rule for a step, schedules that only Python can evaluate replaced by what they give."""
+    return Inputs(at_step(rule, step))
 
 
 def _keep(old: Any, new: Any, paths: set[str]) -> Any:
@@ -201,10 +218,11 @@ def setup(rule: Any, model: Any) -> OptState:
 
 
 def adjust(opt_state: OptState, **hyperparameters: Any) -> None:
-    """Changes hyperparameters in place and keeps the state; no recompilation for floats. Flux: `adjust!`.
+    """Changes hyperparameters and keeps the state; no recompilation for floats. Flux: `adjust!`.
 
-    In a chain every rule that has a hyperparameter of that name takes it. `ValueError` if none has; then nothing is
-    changed.
+    In a chain every rule that has a hyperparameter of that name takes it. The rule that `setup` got stays as it is,
+    which other states may share. `ValueError` if no rule has the hyperparameter, or if another state is needed for
+    it; then nothing is changed.
 
     >>> import fluxion as fx
     >>> opt = fx.setup(fx.Adam(1e-3), fx.Dense(3, 2))
@@ -215,19 +233,25 @@ def adjust(opt_state: OptState, **hyperparameters: Any) -> None:
     check_state(opt_state, "adjust")
     if not hyperparameters:
         raise TypeError("adjust needs something to change, such as adjust(opt_state, learning_rate=1e-4)")
-    rules = rules_of(opt_state.rule)
-    known = {name for rule in rules for name in rule.hyperparameters()}
+    rule = opt_state.rule
+    known = sorted({name for part in parts_of(rule) if isinstance(part, Rule) for name in part.hyperparameters()})
     for name in hyperparameters:
         if name not in known:
-            names = ", ".join(sorted(known)) or "none"
-            raise ValueError(f"{opt_state.rule!r} has no hyperparameter {name!r}; it has {names}")
-    changed = []
-    for rule in rules:
-        taken = {name: value for name, value in hyperparameters.items() if name in rule.hyperparameters()}
-        if taken:
-            changed.append((rule, vars(type(rule)(**{**vars(rule), **taken}))))
-    for rule, fields in changed:
-        rule.__dict__.update(fields)
+            raise ValueError(
+                f"{rule!r} has no hyperparameter {name!r}{hint(name, known)}; it has {', '.join(known) or 'none'}"
+            )
+    new = _adjusted(rule, hyperparameters)
+    if Inputs(new).key != Inputs(rule).key and not opt_state.fits(new):
+        raise ValueError(f"{new!r} remembers other arrays than {rule!r}; call fx.setup(rule, model) for it")
+    opt_state.rule = new
+
+
+def _adjusted(rule: Any, hyperparameters: dict[str, Any]) -> Any:
+    if not isinstance(rule, Rule):
+        return rule
+    taken = {name: value for name, value in hyperparameters.items() if name in rule.hyperparameters()}
+    new = rule.with_parts(*(_adjusted(part, hyperparameters) for part in rule.parts()))
+    return new.adjusted(**taken) if taken else new
 
 
 def check_state(opt_state: Any, name: str) -> None:

@@ -92,6 +92,8 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     ([[0.5], [0.5]], [-0.5])
     """
     check_state(opt_state, "update")
+    if type(model) is Gradient:
+        raise TypeError("update takes the model before the gradient: update(opt_state, model, gradient)")
     if isinstance(gradient, tuple) and len(gradient) == 1 and not (isinstance(model, tuple) and len(model) == 1):
         raise TypeError(
             "update takes the gradient of the model, got the tuple that fx.gradient returns; unpack it: (g,) = "
@@ -106,16 +108,16 @@ def update(opt_state: OptState, model: Any, gradient: Any) -> None:
     leaves = call.leaves()
     params = [leaves[number] for number in layout.numbers]
     del leaves
-    rule_key, floats = opt_state.hyperparameters()
+    rule = opt_state.inputs()
     if is_eager() or call.traced or not outside_traces():
-        new, new_state = _step(opt_state, layout.paths, picks)(params, gradients, opt_state.leaves, floats)
+        new, new_state = _step(opt_state, layout.paths, picks)(params, gradients, opt_state.leaves, rule.values)
         refuse_tracers([*params, *opt_state.leaves], [*new, *new_state])
         _land(call, layout, opt_state, (new, new_state))
         return
-    program = _compiled(rule_key, opt_state, layout.paths, picks)
+    program = _compiled(rule.key, opt_state, layout.paths, picks)
     owners = call.owners()
     params = copy_if_shared(params, [owners[number] for number in layout.numbers])
-    inputs = (params, gradients, opt_state.owned_leaves(), floats)
+    inputs = (params, gradients, opt_state.owned_leaves(), rule.values)
     run_and_land(program, inputs, lambda outputs: _land(call, layout, opt_state, outputs))
 
 
@@ -131,8 +133,7 @@ def refuse_tracers(old: Sequence[Any], new: Sequence[Any]) -> None:
         if isinstance(b, jax.core.Tracer) and not isinstance(a, jax.core.Tracer):
             raise TypeError(
                 "an update inside jax.jit, vmap, scan or grad would store traced values in the model; put "
-                "fx.compile around the "
-                "loop instead, or take fx.gradient and return the new arrays"
+                "fx.compile around the loop instead, or take fx.gradient and return the new arrays"
             )
 
 
@@ -156,14 +157,14 @@ class Paths(NamedTuple):
 def _step(opt_state: OptState, paths: Paths, picks: Picks | None) -> Callable[..., Any]:
     updater, signature = opt_state.updater(), opt_state.signature
 
-    def step(params: list[Any], gradients: Any, leaves: list[Any], floats: list[Any]) -> Any:
+    def step(params: list[Any], gradients: Any, leaves: list[Any], values: list[Any]) -> Any:
         if picks is not None:
             arrays = gradients.packing.unpack(gradients.packed)
             gradients = [None if i is None else arrays[i] for i in picks]
         _check(signature, paths, params, gradients)
         named = dict(zip(paths.trainable, params, strict=True))
         given = {path: g for path, g in zip(paths.trainable, gradients, strict=True) if g is not None}
-        new, new_leaves = updater(named, given, leaves, floats)
+        new, new_leaves = updater(named, given, leaves, values)
         return [new[path] for path in paths.trainable], new_leaves
 
     return step

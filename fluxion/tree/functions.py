@@ -254,7 +254,15 @@ def freeze(model: Any) -> None:
 
 
 def thaw(model: Any) -> None:
-    """Lets a frozen model or layer train again. Flux: `thaw!`."""
+    """Lets a frozen model or layer train again. Flux: `thaw!`.
+
+    >>> import fluxion as fx
+    >>> model = fx.Dense(3, 2)
+    >>> fx.freeze(model)
+    >>> fx.thaw(model)
+    >>> list(fx.trainables(model))
+    ['weight', 'bias']
+    """
     for owner in _owners(model, "thaw"):
         if getattr(owner, "_frozen", False):
             object.__delattr__(owner, "_frozen")

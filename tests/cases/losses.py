@@ -154,7 +154,7 @@ def of_classes(name, prepare, draws, bad=None, **fields):
                 ValueError,
                 f"{name} expects a target of shape (4, 3)",
             ),
-            (lambda: function(np.ones((4, 3)), [0] * 4, axis=2), ValueError, f"{name} has no axis 2 in pred"),
+            (lambda: function(np.ones((4, 3)), [0] * 4, axis=2), ValueError, f"{name} has no axis 2 in an array"),
             (
                 lambda: function(np.ones((4, 3)), [0] * 4, class_weights=[1.0, 2.0]),
                 ValueError,
@@ -318,7 +318,7 @@ def x_log_x(draw):
     errors=[
         (lambda: fx.ctc_loss(np.ones((2, 4, 3)), np.ones((3, 2), int)), ValueError, "ctc_loss expects shapes (batch"),
         (lambda: fx.ctc_loss(np.ones((1, 4, 3)), [[1, 3]]), ValueError, "ctc_loss expects labels from 0 to 2, got 3"),
-        (lambda: fx.ctc_loss(np.ones((1, 4, 3)), [[1.0]]), TypeError, "ctc_loss takes labels as integers"),
+        (lambda: fx.ctc_loss(np.ones((1, 4, 3)), [[1.0]]), TypeError, "ctc_loss expects integers as labels"),
         (lambda: fx.ctc_loss(np.ones((1, 4, 3)), [[1]], blank=3), ValueError, "ctc_loss takes a blank from 0 to 2"),
         (
             lambda: fx.ctc_loss(np.ones((1, 4, 3)), [[1]], lengths=[5]),

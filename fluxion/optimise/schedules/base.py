@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fluxion.optimise.checks import real, typed
+from fluxion.optimise.names import names_checked
 
 Value = float | Callable[[Any], Any]
 
@@ -19,8 +20,8 @@ Value = float | Callable[[Any], Any]
 class Schedule:
     """The base of the schedules: an object that is called with a step, counted from 0.
 
-    An integer gives a float and needs no JAX; a NumPy array of steps gives an array; a JAX array, also a traced one,
-    gives a JAX array. `at(xp, step)` is the formula, written for `xp` NumPy or `jax.numpy`.
+    An integer gives a float and needs no JAX; a NumPy array, list or range of steps gives an array; a JAX array, also
+    a traced one, gives a JAX array. `at(xp, step)` is the formula, written for `xp` NumPy or `jax.numpy`.
 
     >>> import fluxion as fx, itertools
     >>> halving = fx.schedules.Exp(0.8, 0.5)
@@ -28,13 +29,18 @@ class Schedule:
     (0.1, [0.8, 0.4, 0.2], [0.8, 0.4, 0.2])
     """
 
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "__init__" in vars(cls):
+            cls.__init__ = names_checked(cls.__init__)  # type: ignore[method-assign]
+
     def at(self, xp: ModuleType, step: Any) -> Any:
         """The value at a step or at each of an array of steps."""
         raise NotImplementedError
 
     def __call__(self, step: Any) -> Any:
         xp = jnp if isinstance(step, jax.Array) else np
-        value = self.at(xp, step)
+        value = self.at(xp, np.asarray(step) if isinstance(step, list | tuple | range) else step)
         return value if isinstance(value, jax.Array) or np.ndim(value) else float(value)
 
     def __iter__(self) -> Iterator[Any]:

@@ -162,8 +162,8 @@ class Symmetric(Reverse):
 
 
 class ComposedSchedule(Schedule):
-    """A schedule any of whose arguments may be a schedule: `ComposedSchedule(schedule_type, ...)` takes the arguments
-    of that type.
+    """A schedule any of whose numbers may be a schedule: `ComposedSchedule(schedule_type, ...)` takes the arguments of
+    that type. An argument that is called `schedule` there, as that of `Loop`, is a schedule in any case.
 
     >>> import fluxion as fx
     >>> from fluxion.optimise.schedules import ComposedSchedule, Exp, Triangle
@@ -177,12 +177,16 @@ class ComposedSchedule(Schedule):
                 f"ComposedSchedule takes the class of a schedule, such as ComposedSchedule(Triangle, ...), "
                 f"got {schedule_type!r}"
             )
+        if issubclass(schedule_type, Sequence | ComposedSchedule):
+            raise TypeError(f"{schedule_type.__name__} takes schedules itself; it needs no ComposedSchedule")
         self.schedule_type, self.arguments = schedule_type, bind(schedule_type, positional, named)
-        schedule_type(**{name: at(value, 0) for name, value in self.arguments.items()})
+        schedule_type(**self._arguments_at(0))
 
     def at(self, xp: ModuleType, step: Any) -> Any:
-        now = {name: at(value, step) for name, value in self.arguments.items()}
-        return blank(self.schedule_type, now).at(xp, step)
+        return blank(self.schedule_type, self._arguments_at(step)).at(xp, step)
+
+    def _arguments_at(self, step: Any) -> dict[str, Any]:
+        return {name: value if name == "schedule" else at(value, step) for name, value in self.arguments.items()}
 
     def __repr__(self) -> str:
         named = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
