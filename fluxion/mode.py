@@ -36,4 +36,8 @@ def gradient_mode(active: bool = True) -> Iterator[None]:
 
 def is_training(active: bool | None) -> bool:
     """What a layer's `active` field means now: True trains, False tests, None follows the gradient."""
-    return inside_gradient() if active is None else active
+    if active is None:
+        return inside_gradient()
+    if not isinstance(active, bool):
+        raise TypeError(f"active is True, False or None, got {active!r}")
+    return active

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from jax import Array
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from fluxion.ops.arrays import is_concrete
+from fluxion.ops.indexing import check_indices
+from fluxion.ops.windows import is_integer
 
 
 class OneHotArray(NDArrayOperatorsMixin):
@@ -31,10 +34,13 @@ class OneHotArray(NDArrayOperatorsMixin):
 
     def __init__(self, indices: Any, count: int) -> None:
         indices = indices if hasattr(indices, "dtype") else np.asarray(indices)
+        indices = indices if indices.size else indices.astype(int)  # NumPy's empty list holds floats
         if not jnp.issubdtype(indices.dtype, jnp.integer):
             raise TypeError(f"OneHotArray takes integer indices, got {indices.dtype}")
+        if not is_integer(count) or count < 0:
+            raise ValueError(f"OneHotArray takes the number of labels, an int of at least 0, got {count!r}")
         self.indices = indices
-        self.count = count
+        self.count = int(count)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -58,9 +64,12 @@ class OneHotArray(NDArrayOperatorsMixin):
     def __getitem__(self, position: Any) -> Any:
         """Observations stay one-hot; a position that reaches into the label axis gives the boolean entries."""
         parts = position if isinstance(position, tuple) else (position,)
-        if any(part is Ellipsis for part in parts) or sum(part is not None for part in parts) > self.indices.ndim:
-            return self.dense()[position]
-        return OneHotArray(self.indices[position], self.count)
+        parts = tuple(np.asarray(part) if isinstance(part, (list, range)) else part for part in parts)
+        if is_concrete(*parts):
+            np.broadcast_to(False, self.shape)[parts]  # JAX would take the nearest entry where there is none
+        if any(part is Ellipsis for part in parts) or sum(map(_axes_read, parts)) > self.indices.ndim:
+            return self.dense()[parts]
+        return OneHotArray(self.indices[parts], self.count)
 
     def __iter__(self) -> Iterator[Any]:
         return (self[position] for position in range(len(self)))
@@ -104,6 +113,13 @@ class OneHotArray(NDArrayOperatorsMixin):
 
     def __repr__(self) -> str:
         return f"OneHotArray(indices of shape {self.indices.shape}, {self.count} labels)"
+
+
+def _axes_read(part: Any) -> int:
+    """The number of axes that a part of an index reads."""
+    if part is None:
+        return 0
+    return part.ndim if getattr(part, "dtype", None) == bool else 1
 
 
 def _dense(x: Any) -> Any:
@@ -150,8 +166,8 @@ def onehotbatch(xs: Any, labels: Iterable[Any], *default: Any) -> OneHotArray:
     """One-hot array of shape `(*xs.shape, len(labels))`: where each value of `xs` stands among `labels`.
 
     `xs` is an array, a list, a string or another iterable of values. `labels` are distinct values: a list, a string,
-    a range. A value that is none of them is an error, or counts as `default`, if there is one. While JAX traces `xs`,
-    whose values are then not known, it becomes a row without a true entry.
+    a range; TypeError for a set, which has no order. A value that is none of them is an error, or counts as `default`,
+    if there is one. While JAX traces `xs`, whose values are then not known, it becomes a row without a true entry.
 
     >>> import fluxion as fx
     >>> import numpy as np
@@ -160,16 +176,16 @@ def onehotbatch(xs: Any, labels: Iterable[Any], *default: Any) -> OneHotArray:
     >>> fx.onehotbatch("abba", "abc").shape
     (4, 3)
     """
-    labels = list(labels)
+    labels = _ordered(labels)
     fallback = _default_position(labels, *default)
     if not is_concrete(xs):
         return OneHotArray(_traced_positions(xs, labels, fallback), len(labels))
     values, shape = _values_and_shape(xs)
     positions = _numeric_positions(values, labels)
     if positions is None:
-        table = {label: position for position, label in enumerate(labels)}
+        table = {hashable(label): position for position, label in enumerate(labels)}
         values = values.tolist() if isinstance(values, np.ndarray) else values
-        positions = np.asarray([table.get(value, -1) for value in values], np.int32)
+        positions = np.asarray([table.get(hashable(value), -1) for value in values], np.int32)
     if (positions < 0).any():
         if fallback is None:
             missing = values[int(np.argmax(positions < 0))]
@@ -181,11 +197,12 @@ def onehotbatch(xs: Any, labels: Iterable[Any], *default: Any) -> OneHotArray:
     return OneHotArray(jnp.asarray(indices) if isinstance(xs, jax.Array) else indices, len(labels))
 
 
-def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
+def onecold(y: Any, labels: Iterable[Any] | None = None) -> Any:
     """Position of the largest entry along the last axis (the first of equals), or the label that stands there.
 
     `y` is a one-hot array, scores or probabilities. With `labels` the result is a NumPy array of labels, or one label
-    for a vector `y`. Inverse of `onehotbatch`.
+    for a vector `y`. Inverse of `onehotbatch`. ValueError for scores that are NaN, IndexError for rows of a one-hot
+    array without a true entry, where the values are known.
 
     >>> import fluxion as fx
     >>> fx.onecold([[0.1, 0.7, 0.2], [0.9, 0.1, 0.0]], ["a", "b", "c"]).tolist()
@@ -195,19 +212,22 @@ def onecold(y: Any, labels: Sequence[Any] | None = None) -> Any:
         y = y if hasattr(y, "shape") else np.asarray(y)
         if len(y.shape) == 0 or y.shape[-1] == 0:
             raise ValueError(f"onecold needs an array with labels along its last axis, got an array of shape {y.shape}")
-        if is_concrete(y) and y.dtype != bool and bool(jnp.isnan(jnp.max(jnp.asarray(y)))):
+        if is_concrete(y) and jnp.issubdtype(y.dtype, jnp.inexact) and bool(jnp.isnan(jnp.asarray(y)).any()):
             raise ValueError(f"onecold got NaN among the scores, an array of shape {y.shape}")
+    labels = None if labels is None else _ordered(labels)
     if labels is not None and len(labels) != y.shape[-1]:
         raise ValueError(
             f"onecold got {len(labels)} labels for {y.shape[-1]} entries along the last axis of an array of shape "
             f"{tuple(y.shape)}; these must agree"
         )
+    if isinstance(y, OneHotArray):
+        check_indices("onecold", y.indices, y.count)
     positions = y.indices if isinstance(y, OneHotArray) else jnp.argmax(jnp.asarray(y), axis=-1)
     if labels is None:
         return positions
     if not is_concrete(positions):
         return jnp.asarray(labels)[positions]
-    found = _label_array(list(labels))[np.asarray(positions)]
+    found = _label_array(labels)[np.asarray(positions)]
     return found if np.ndim(positions) else _plain(found)
 
 
@@ -227,10 +247,16 @@ def _default_position(labels: list[Any], *default: Any) -> int | None:
     return labels.index(default[0]) if default else None
 
 
+def _ordered(values: Iterable[Any], what: str = "labels") -> list[Any]:
+    if isinstance(values, (set, frozenset)) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{what} come in order, as in a list or a range, got {values!r}")
+    return list(np.asarray(values) if isinstance(values, jax.Array) else values)
+
+
 def _values_and_shape(xs: Any) -> tuple[Any, tuple[int, ...]]:
     """The values of `xs` in one row, and the shape they had."""
     if not hasattr(xs, "__array__"):
-        xs = list(xs)
+        xs = _ordered(xs, "values")
         if not any(isinstance(x, list) or hasattr(x, "__array__") for x in xs):
             return xs, (len(xs),)
     values = np.asarray(xs)
@@ -256,7 +282,7 @@ def _numeric_positions(values: Any, labels: list[Any]) -> np.ndarray | None:
 
 def _traced_positions(xs: Array, labels: list[Any], fallback: int | None) -> Array:
     known = jnp.expand_dims(jnp.asarray(labels), tuple(range(xs.ndim)))
-    hits = xs[..., None] == known
+    hits = (xs[..., None] == known) | ((xs != xs)[..., None] & (known != known))
     missing = len(labels) if fallback is None else fallback
     return jnp.where(hits.any(-1), jnp.argmax(hits, -1), missing).astype(jnp.int32)
 
@@ -270,8 +296,18 @@ def _label_array(labels: list[Any]) -> np.ndarray:
     return found
 
 
+def hashable(value: Any) -> Any:
+    """A value as it is found in a dict: numbers of arrays as Python's, and any NaN as the same one.
+
+    >>> {math.nan: "missing"}[hashable(np.float32("nan"))]
+    'missing'
+    """
+    value = _plain(value)
+    return math.nan if isinstance(value, float) and value != value else value
+
+
 def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, (np.generic, jax.Array)) else value
+    return value.item() if getattr(value, "ndim", None) == 0 and not isinstance(value, OneHotArray) else value
 
 
 def _some(labels: list[Any]) -> str:

@@ -36,7 +36,8 @@ class Generator:
         """Starts the stream anew."""
         if isinstance(seed, bool) or not isinstance(seed, int):
             raise TypeError(f"a seed is an integer, got {seed!r} of type {type(seed).__name__}")
-        self.key = jax.random.key_data(jax.random.key(seed % 2**63))
+        with jax.ensure_compile_time_eval():  # the first draw of a process may be one inside a `jax.jit` of the user's
+            self.key = jax.random.key_data(jax.random.key(seed % 2**63))
 
     def next_key(self) -> Array:
         """A fresh key for the functions of `jax.random`."""

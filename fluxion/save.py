@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import stat
 import uuid
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from fluxion.layers.lazy import check_sized
 from fluxion.state import loadmodel, state
 
 _HEADER = "fluxion"
@@ -30,7 +32,8 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     The file is in the safetensors format, with one entry for each array, named by its path; what else `state` gives
     stands in its header as JSON. A file of that name is replaced in one step, once the new one is complete. Training
     resumes exactly where `fx.random.generator()`, the random numbers of dropout and shuffling, is saved too.
-    TypeError for arrays that have no numbers to write, such as typed random keys or those of a traced function.
+    TypeError for arrays that cannot be written, such as typed random keys, objects, or those of a traced function;
+    ValueError for layers that have no sizes yet.
 
     >>> import fluxion as fx, os, tempfile
     >>> model = fx.Dense(3, 2)
@@ -40,14 +43,18 @@ def save(path: str | os.PathLike[str], tree: Any) -> None:
     >>> fx.load(path, {"model": model, "opt": opt})["epoch"]
     3
     """
+    check_sized(tree, "save")
     writer = _Writer()
     header = json.dumps({"version": _VERSION, "tree": writer.encode(state(tree), "")})
-    path = pathlib.Path(path)
+    path = pathlib.Path(os.path.realpath(path))  # a link stays a link
     unfinished = path.with_name(f"{path.name}.{uuid.uuid4().hex}.unfinished")
+    unfinished.touch()
     try:
-        save_file(writer.arrays, unfinished, {_HEADER: header})
+        mode = (path if path.exists() else unfinished).stat().st_mode
+        save_file(writer.arrays, unfinished, {_HEADER: header})  # makes a file that nobody else may read
         with open(unfinished, "rb+") as file:
             os.fsync(file.fileno())
+        os.chmod(unfinished, stat.S_IMODE(mode))
         os.replace(unfinished, path)
     finally:
         unfinished.unlink(missing_ok=True)
@@ -74,19 +81,25 @@ def load(path: str | os.PathLike[str], into: Any = None) -> Any:
 
 
 def _read(path: pathlib.Path) -> Any:
+    with open(path, "rb"):
+        pass  # a folder, or what cannot be read, is an error of the system
     try:
         with safe_open(path, "np") as file:
             header = (file.metadata() or {}).get(_HEADER)
-            if header is None:
-                raise ValueError(
-                    f"{path} was not written by fluxion.save; safetensors.numpy.load_file reads its arrays as a dict"
-                )
-            content = json.loads(header)
-            if content["version"] > _VERSION:
-                raise ValueError(f"{path} was written by a newer version of Fluxion; pip install -U fluxion-ml")
-            return _decoded(content["tree"], {name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file: {error}") from None
+    if header is None:
+        raise ValueError(
+            f"{path} was not written by fluxion.save; safetensors.numpy.load_file reads its arrays as a dict"
+        )
+    try:
+        content = json.loads(header)
+        if content["version"] <= _VERSION:
+            return _decoded(content["tree"], arrays)
+    except (ValueError, TypeError, LookupError) as error:
+        raise ValueError(f"{path} was not written by fluxion.save, or changed since: {error!r}") from None
+    raise ValueError(f"{path} was written by a newer version of Fluxion; pip install -U fluxion-ml")
 
 
 class _Writer:
@@ -121,10 +134,12 @@ class _Writer:
                 f"save cannot write {type(x).__name__} at {path or 'the top'}, which has no numbers to write"
             )
         array = np.asarray(x, order="C")
-        name = path or "array"
+        dtype = array.dtype.str if array.dtype.kind in "SUmM" else array.dtype.name
+        if array.dtype.hasobject or array.dtype.names:
+            raise TypeError(f"save cannot write an array of {array.dtype} at {path or 'the top'}, only plain numbers")
+        name = (path or "array").encode(errors="backslashreplace").decode()
         while name in self.arrays or name == "__metadata__":
             name += "'"
-        dtype = array.dtype.name
         if _STORED.fullmatch(dtype):
             self.arrays[name] = array
             return {"array": name}

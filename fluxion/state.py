@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fluxion.layers.lazy import check_sized
 from fluxion.optimise.rule import Rule
 from fluxion.optimise.state import OptState
 from fluxion.tree import kinds
@@ -49,8 +50,9 @@ def loadmodel(model: Any, source: Any, *, filter: Filter | None = None) -> None:
     steps and its hyperparameters. No bias counts as a bias of zeros. `filter` says of each part of `model`, and of
     `source`, whether it takes part; parts of a list that are left out do not count for the position of the others.
 
-    ValueError with all arrays that are missing, too many, of another shape or of another kind, or that differ where
-    the model has one array in two places. Then nothing has been changed.
+    ValueError with all arrays that are missing, too many, of another shape or of another kind, that differ where the
+    model has one array in two places, or hold integers that its type cannot; and for layers that have no sizes yet.
+    Then nothing has been changed.
 
     >>> import fluxion as fx
     >>> model, other = fx.Dense(3, 2), fx.Dense(3, 2)
@@ -58,6 +60,7 @@ def loadmodel(model: Any, source: Any, *, filter: Filter | None = None) -> None:
     >>> bool((model.weight == other.weight).all())
     True
     """
+    check_sized((model, source), "loadmodel")
     loading = _Loading(model, filter)
     loading.match(loading.segment.structure.root, _state(source, filter), "")
     if loading.problems:
@@ -124,6 +127,8 @@ def _plain_data(x: Any) -> Any:
     """Numbers and strings, also in containers; None for everything else."""
     if isinstance(x, (list, tuple)):
         return type(x)(map(_plain_data, x)) if type(x) in (list, tuple) else None
+    if isinstance(x, np.ndarray):
+        return x  # strings, dates or objects
     if type(x) is dict:
         return {key: _plain_data(value) for key, value in x.items()}
     return x if type(x) in (bool, int, float, complex, str) else None
@@ -189,12 +194,14 @@ class _Loading:
         old = self.segment.leaves[leaf]
         if source is None and _is_bias(path):
             source = np.zeros(old.shape, old.dtype)
-        if not _is_array(source) or source.shape != old.shape or _kind(source) is not _kind(old):
+        if not _is_array(source) or source.shape != old.shape or _kind(source) != _kind(old):
             self.problems.append(f"{path or 'model'}: {_text(old)} in the model, {_text(source)} in the source")
         elif leaf not in self.sources:
             self.sources[leaf] = source, path
             self.values[leaf] = _like(old, source)
-        elif source is not (other := self.sources[leaf])[0] and not np.array_equal(source, other[0]):
+            if _kind(old) is jnp.integer and not _equal(self.values[leaf], source):
+                self.problems.append(f"{path}: {_text(old)} in the model, numbers beyond that in the source")
+        elif source is not (other := self.sources[leaf])[0] and not _equal(source, other[0]):
             self.problems.append(f"{path}: tied to {other[1]} in the model, but another array in the source")
 
     def match_optimiser(self, optimiser: OptState, source: Any, path: str) -> None:
@@ -265,8 +272,15 @@ def _kind(array: Any) -> Any:
     return next((kind for kind in kinds_of_numbers if jnp.issubdtype(array.dtype, kind)), array.dtype)
 
 
+def _equal(a: Any, b: Any) -> bool:
+    if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+        a, b = jax.random.key_data(a), jax.random.key_data(b)
+    return np.array_equal(a, b, equal_nan=True)
+
+
 def _is_array(x: Any) -> bool:
-    return isinstance(x, (np.ndarray, np.generic, jax.Array))
+    """True for arrays of numbers, booleans, and the keys of random generators."""
+    return isinstance(x, jax.Array) or (isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind not in "SUOMm")
 
 
 def _is_bias(path: str) -> bool:

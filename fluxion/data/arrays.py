@@ -15,6 +15,9 @@ import numpy as np
 
 from fluxion.data.checks import whole_number
 from fluxion.data.observations import is_array
+from fluxion.onehot import OneHotArray
+from fluxion.ops.arrays import is_concrete
+from fluxion.ops.pad import check_holds, counted_axes
 
 Axes = int | tuple[int, ...] | None
 
@@ -56,6 +59,7 @@ def chunk(
     [[1, 2], [], [3]]
     """
     x = as_array(x)
+    (axis,) = counted_axes("chunk", axis, x.ndim)
     length = x.shape[axis]
     if size is not None and (n is not None or partition is not None):
         raise TypeError("chunk takes n or size= or partition=, not several")
@@ -74,7 +78,7 @@ def chunk(
 
 
 def _sizes_of_parts(partition: Sequence[int], length: int, n: int | None) -> list[int]:
-    numbers = np.asarray(partition)
+    numbers = np.asarray(partition, None if len(partition) else int)
     if numbers.shape != (length,) or not np.issubdtype(numbers.dtype, np.integer):
         raise ValueError(
             f"partition takes one integer for each of {length} entries, got shape {numbers.shape} of {numbers.dtype}"
@@ -122,16 +126,21 @@ def rpad_constant(x: Any, n: int | Sequence[int], value: Any = 0, axis: Axes = N
     """`x` with `value` at the end of `axis`, up to size `n` (MLUtils: `rpad_constant`).
 
     `axis` is one axis, a tuple of them, or None for all; `n` is one size, or one for each axis. What is longer stays.
+    ValueError for a `value` that an array of integers cannot hold, such as 0.5.
 
     >>> import fluxion as fx
     >>> fx.data.rpad_constant([1, 2], 4, -1).tolist()
     [1, 2, -1, -1]
     """
     x = as_array(x)
-    axes = tuple(range(x.ndim)) if axis is None else (axis,) if isinstance(axis, int) else tuple(axis)
+    axes = tuple(range(x.ndim)) if axis is None else counted_axes("rpad_constant", axis, x.ndim)
     sizes = tuple(n) if isinstance(n, (Sequence, np.ndarray)) else (n,) * len(axes)
     if len(sizes) != len(axes):
         raise ValueError(f"rpad_constant takes one size, or one for each of {len(axes)} axes, got n={n!r}")
+    if np.ndim(value) > 0:
+        raise ValueError(f"rpad_constant takes one number as its value, got one of shape {np.shape(value)}")
+    if is_concrete(value):
+        check_holds("rpad_constant", x.dtype, value)
     widths = [(0, 0)] * x.ndim
     for place, size in zip(axes, sizes, strict=True):
         widths[place] = (0, max(whole_number("n", size, 0) - x.shape[place], 0))
@@ -141,13 +150,13 @@ def rpad_constant(x: Any, n: int | Sequence[int], value: Any = 0, axis: Axes = N
 def normalise(x: Any, axis: Axes = 0, eps: float = 1e-5) -> Any:
     """`(x - mean) / (std + eps)` along `axis`, the observations (MLUtils: `normalise`).
 
-    The standard deviation is the biased one. `fx.normalise` has its `eps` under the root, as normalisation layers do.
+    The standard deviation is the biased one. ValueError without observations. `fx.normalise` has its `eps` under the root, as normalisation layers do.
 
     >>> import fluxion as fx
     >>> fx.data.normalise([1.0, 3.0], eps=0.0).tolist()
     [-1.0, 1.0]
     """
-    xp, x, wide = _wide(x)
+    xp, x, wide = _wide("normalise", x)
     centred = wide - wide.mean(axis=axis, keepdims=True)
     variance = (centred**2).mean(axis=axis, keepdims=True)
     varies = variance > 0  # the root has no derivative at 0
@@ -158,18 +167,24 @@ def normalise(x: Any, axis: Axes = 0, eps: float = 1e-5) -> Any:
 def rescale(x: Any, axis: Axes = 0, eps: float = 1e-5) -> Any:
     """`(x - min) / (max - min + eps)` along `axis`, the observations: from 0 to 1 (MLUtils: `rescale`).
 
+    ValueError without observations.
+
     >>> import fluxion as fx
     >>> fx.data.rescale([1.0, 2.0, 5.0], eps=0.0).tolist()
     [0.0, 0.25, 1.0]
     """
-    _, x, wide = _wide(x)
+    _, x, wide = _wide("rescale", x)
     low, high = wide.min(axis=axis, keepdims=True), wide.max(axis=axis, keepdims=True)
     return ((wide - low) / (high - low + eps)).astype(x.dtype)
 
 
-def _wide(x: Any) -> tuple[Any, Any, Any]:
+def _wide(name: str, x: Any) -> tuple[Any, Any, Any]:
     """The module that computes with `x`, `x` as floats, and in at least single precision."""
-    x = as_array(x)
+    x = x.dense() if isinstance(x, OneHotArray) else as_array(x)
+    if jnp.issubdtype(x.dtype, jnp.complexfloating):
+        raise TypeError(f"{name} takes real numbers, got an array of {x.dtype}")
+    if not x.size:
+        raise ValueError(f"{name} needs observations, got an array of shape {x.shape}")
     if not jnp.issubdtype(x.dtype, jnp.inexact):
         x = x.astype(jnp.result_type(float))
     return module_of(x), x, x.astype(jnp.promote_types(x.dtype, jnp.float32))
@@ -187,6 +202,7 @@ def topk(x: Any, k: int, axis: int = -1, largest: bool = True) -> tuple[Any, Any
     ([3, 2], [0, 2])
     """
     x = as_array(x)
+    (axis,) = counted_axes("topk", axis, x.ndim)
     xp, size = module_of(x), x.shape[axis]
     k = whole_number("k", k, 1, size)
     if largest:  # sorted backwards, both ways, so that equal entries stay in order

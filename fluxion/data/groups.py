@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.onehot import OneHotArray
+from fluxion.onehot import OneHotArray, hashable
 
 
 def group_indices(labels: Any) -> dict[Any, np.ndarray]:
     """Where each label stands: label -> its positions, in order of appearance (MLUtils: `group_indices`).
 
-    `labels` is an array or another iterable of hashable values, or one-hot, which counts as its integers.
+    `labels` is an array or another iterable of hashable values, or one-hot, which counts as its integers. Labels that
+    are NaN are one label.
 
     >>> group_indices(["yes", "no", "yes"])
     {'yes': array([0, 2]), 'no': array([1])}
     """
     found: dict[Any, list[int]] = {}
     for position, label in enumerate(_values(labels)):
-        found.setdefault(label, []).append(position)
+        found.setdefault(hashable(label), []).append(position)
     return {label: np.asarray(places) for label, places in found.items()}
 
 
@@ -34,6 +35,8 @@ def group_counts(labels: Any) -> dict[Any, int]:
 
 def members(name: str, labels: Any, count: int) -> list[np.ndarray]:
     """The positions of each class; ValueError unless there is one label for each of `count` observations."""
+    if not hasattr(labels, "__iter__"):
+        raise TypeError(f"{name} takes one label for each of the {count} observations, got {labels!r}")
     values = list(_values(labels))
     if len(values) != count:
         raise ValueError(f"{name} takes one label for each of the {count} observations, got {len(values)}")

@@ -32,7 +32,7 @@ class DataLoader:
     come again. Iterations that run at the same time do not disturb each other.
 
     Raises ValueError for parts of unequal length, no observations, or a batch size below 1, and TypeError for data
-    that cannot be indexed.
+    that cannot be indexed or options of another type.
 
     >>> loader = DataLoader((np.arange(10).reshape(5, 2), np.arange(5)), batch_size=2)
     >>> len(loader)
@@ -52,6 +52,8 @@ class DataLoader:
         rng: Generator | None = None,
     ) -> None:
         self.batch_size = whole_number("batch_size", batch_size, least=1)
+        if collate is not None and not callable(collate):
+            raise TypeError(f"collate takes a function of a list of observations, got {collate!r}")
         if rng is not None:
             generator(rng)
         self.data = _on_host(data)

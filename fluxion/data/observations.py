@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -50,7 +50,7 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
 
 def _observations_of(part: Any, index: Any) -> Any:
-    if isinstance(part, (np.ndarray, Observations)) or (is_array(part) and isinstance(index, slice)):
+    if isinstance(part, Observations) or (is_array(part) and isinstance(index, slice)):
         return part[index]
     places = positions("getobs", index, len(part))  # JAX would take the nearest entry where there is none
     if places.ndim == 0:
@@ -62,7 +62,10 @@ class Observations:
     """Base of containers that make an observation when it is asked for: `len`, iteration and `[i]`.
 
     `[i]` with an integer is one observation; with a slice, integers or a mask of booleans it is a batch of them.
+    `made_by` is the function that makes such a container, as errors name it.
     """
+
+    made_by: ClassVar[str]
 
     def __len__(self) -> int:
         raise NotImplementedError
@@ -76,7 +79,7 @@ class Observations:
         return collate([self.one(i) for i in indices.tolist()])
 
     def __getitem__(self, index: Any) -> Any:
-        places = positions(type(self).__name__, index, len(self))
+        places = positions(self.made_by, index, len(self))
         return self.one(int(places)) if places.ndim == 0 else self.many(places)
 
     def __iter__(self) -> Iterator[Any]:
@@ -105,7 +108,7 @@ def positions(name: str, index: Any, count: int) -> np.ndarray:
     return indices
 
 
-def collate(items: Sequence[Any]) -> Any:
+def collate(items: Iterable[Any]) -> Any:
     """One batch out of single observations (MLUtils: `batch`).
 
     Arrays, numbers and lists of numbers are stacked along a new first axis, as an array of NumPy; tuples and dicts are
@@ -118,20 +121,21 @@ def collate(items: Sequence[Any]) -> Any:
     >>> x.shape, label
     ((2, 3), ['zero', 'one'])
     """
-    if not len(items):
+    items = list(items)
+    if not items:
         raise ValueError("cannot collate a batch of no observations")
     first = items[0]
     if isinstance(first, Mapping):
-        _same_fields(items, [tuple(item) for item in items])
+        _same_fields(items, [item.keys() if isinstance(item, Mapping) else None for item in items])
         return {key: collate([item[key] for item in items]) for key in first}
     if isinstance(first, tuple):
-        _same_fields(items, [len(item) for item in items])
+        _same_fields(items, [len(item) if isinstance(item, tuple) else None for item in items])
         return like_tuple(first, [collate([item[i] for item in items]) for i in range(len(first))])
     if isinstance(first, OneHotArray):
         _same_fields(items, [getattr(item, "count", None) for item in items])
         return OneHotArray(_stack([item.indices for item in items]), first.count)
-    if not (is_array(first) or isinstance(first, (bool, int, float, complex, list))):
-        return list(items)
+    if not all(is_array(item) or isinstance(item, (bool, int, float, complex, list)) for item in items):
+        return items
     return _stack(items)
 
 
@@ -204,11 +208,15 @@ def _same_fields(items: Sequence[Any], fields: list[Any]) -> None:
             raise ValueError(f"observations 0 and {i} of a batch have different fields: {items[0]!r} and {items[i]!r}")
 
 
-def _stack(items: Sequence[Any]) -> np.ndarray:
+def _stack(items: Sequence[Any]) -> Any:
+    """One array of arrays, numbers and lists of numbers; lists of anything else stay as they are."""
     try:
         arrays = [np.asarray(item) for item in items]
     except ValueError as error:
         raise ValueError(f"an observation is a list that is not one array of numbers: {error}") from None
+    python = [not is_array(item) for item in items]
+    if any(found and array.dtype.kind not in "biufc" for found, array in zip(python, arrays, strict=True)):
+        return items
     for i, array in enumerate(arrays):
         if array.shape != arrays[0].shape:
             raise ValueError(
@@ -216,5 +224,4 @@ def _stack(items: Sequence[Any]) -> np.ndarray:
                 f"pad or cut them to one shape to make a batch of them"
             )
     stacked = np.stack(arrays)
-    python_numbers = isinstance(items[0], (float, list)) and stacked.dtype == np.float64
-    return stacked.astype(np.float32) if python_numbers and not isinstance(items[0], np.generic) else stacked
+    return stacked.astype(np.float32) if all(python) and stacked.dtype == np.float64 else stacked

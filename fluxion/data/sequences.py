@@ -13,8 +13,9 @@ from fluxion.data.arrays import as_array, rpad_constant, stack, unstack
 def pad_sequences(sequences: Sequence[Any], value: Any = 0) -> tuple[Any, np.ndarray]:
     """One array of shape `(N, T, ...)` of `N` sequences of at most `T` entries, and their lengths.
 
-    Sequences are arrays of shape `(length, ...)`; the shorter ones are filled up with `value` at the end. Layers for
-    sequences take the lengths as `lengths=`. Raises ValueError for none, or shapes that differ beyond the first axis.
+    Sequences are arrays of shape `(length, ...)`; the shorter ones are filled up with `value` at the end. Empty ones
+    have the type of the others. Layers for sequences take the lengths as `lengths=`. Raises ValueError for none, shapes
+    that differ beyond the first axis, or a `value` that an array of integers cannot hold.
 
     >>> batch, lengths = pad_sequences([[1, 2, 3], [4]])
     >>> batch.tolist(), lengths.tolist()
@@ -30,6 +31,8 @@ def pad_sequences(sequences: Sequence[Any], value: Any = 0) -> tuple[Any, np.nda
                 f"sequence 0 has shape {tuple(arrays[0].shape)}, sequence {i} has {tuple(array.shape)}"
             )
     lengths = np.array([len(array) for array in arrays], np.int32)
+    some = next((array for array in arrays if len(array)), arrays[0])
+    arrays = [array if len(array) else array.astype(some.dtype) for array in arrays]
     return stack([rpad_constant(array, int(lengths.max()), value, axis=0) for array in arrays]), lengths
 
 

@@ -26,7 +26,8 @@ def splitobs(
     """Splits `data` into parts of consecutive observations (MLUtils: `splitobs`).
 
     at          the size of the first part: a fraction from 0.0 to 1.0 (a float) or a number of observations (an int).
-                A tuple gives the sizes of several parts; what remains is the last one.
+                A tuple gives the sizes of several parts; what remains is the last one. Fractions that add up to 1
+                leave nothing over.
     shuffle     puts the observations into random order first, drawn from `rng`
     stratified  one label for each observation: every part has each class in proportion, as far as its size allows
 
@@ -43,7 +44,7 @@ def splitobs(
     [0, 1, 4]
     """
     count = numobs(data)
-    sizes = [_size(size, count) for size in (at if isinstance(at, tuple) else (at,))]
+    sizes = _sizes(at if isinstance(at, tuple) else (at,), count)
     if sum(sizes) > count:
         raise ValueError(f"at={at!r} asks for {sum(sizes)} observations, but there are only {count}")
     sizes.append(count - sum(sizes))
@@ -55,16 +56,28 @@ def splitobs(
     return tuple(obsview(data, part if order is None else order[part]) for part in ranges)
 
 
-def _size(size: Any, count: int) -> int:
+def _sizes(at: tuple[Any, ...], count: int) -> list[int]:
+    """Numbers of observations; it is the sums of fractions that are rounded, so that they add up as these do."""
+    sizes, total = [], 0.0
+    for size in at:
+        if _is_fraction(size, count):
+            before, total = total, total + float(size)
+            sizes.append(round(total * count) - round(before * count))
+        else:
+            sizes.append(int(size))
+    return sizes
+
+
+def _is_fraction(size: Any, count: int) -> bool:
+    """Whether an entry of `at` is a fraction or a number of observations; an error if it is neither."""
     if isinstance(size, (bool, np.bool_)) or not isinstance(size, (int, float, np.integer, np.floating)):
         raise TypeError(f"at= takes fractions (floats) and numbers of observations (ints), got {size!r}")
-    if isinstance(size, (float, np.floating)):
-        if not 0 <= size <= 1:
-            raise ValueError(f"a fraction in at= lies between 0.0 and 1.0, got {size}; a count is an int, as in at=100")
-        return round(float(size) * count)
-    if not 0 <= size <= count:
+    fraction = isinstance(size, (float, np.floating))
+    if fraction and not 0 <= size <= 1:
+        raise ValueError(f"a fraction in at= lies between 0.0 and 1.0, got {size}; a count is an int, as in at=100")
+    if not fraction and not 0 <= size <= count:
         raise ValueError(f"a count in at= lies between 0 and the {count} observations there are, got {size}")
-    return int(size)
+    return fraction
 
 
 def _stratified(

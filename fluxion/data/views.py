@@ -10,6 +10,7 @@ import numpy as np
 from fluxion.data.checks import whole_number
 from fluxion.data.draws import host_rng, shuffled
 from fluxion.data.observations import Observations, getobs, is_array, numobs, over_parts, positions
+from fluxion.onehot import hashable
 from fluxion.random import Generator
 
 
@@ -23,6 +24,8 @@ class ObsView(Observations):
     >>> len(part), part[0], ObsView(part, [1])[:]
     (2, 'c', ['a'])
     """
+
+    made_by = "ObsView"
 
     def __init__(self, data: Any, indices: Any) -> None:
         places = np.atleast_1d(positions("ObsView", indices, numobs(data)))
@@ -47,20 +50,25 @@ def obsview(data: Any, indices: Any) -> Any:
     """The part of `data` at `indices`: a slice, integers or a mask of booleans (MLUtils: `obsview`).
 
     It has the structure of `data`. Arrays stay arrays: views for a slice, copies otherwise (`ObsView` never copies).
-    Other containers become an `ObsView`. IndexError for indices out of range.
+    Other containers become an `ObsView`. IndexError for indices out of range, ValueError for parts of unequal length.
 
     >>> x, names = obsview((np.arange(4), ["a", "b", "c", "d"]), [3, 1])
     >>> x.tolist(), len(names), names[0]
     ([3, 1], 2, 'd')
     """
-    places = indices if isinstance(indices, slice) else np.atleast_1d(positions("obsview", indices, numobs(data)))
+    count = numobs(data)
+    places = indices if isinstance(indices, slice) else np.atleast_1d(positions("obsview", indices, count))
     return over_parts(lambda part: part[places] if is_array(part) else ObsView(part, places), data)
 
 
 class MappedObs(Observations):
     """What `mapobs` gives."""
 
+    made_by = "mapobs"
+
     def __init__(self, function: Callable[[Any], Any], data: Any, batched: bool) -> None:
+        if not callable(function):
+            raise TypeError(f"mapobs takes a function of an observation first, got {function!r}")
         self.function = function
         self.data = data
         self.batched = batched
@@ -110,12 +118,14 @@ def groupobs(function: Callable[[Any], Hashable], data: Any) -> dict[Any, Any]:
     """
     groups: dict[Any, list[int]] = {}
     for i in range(numobs(data)):
-        groups.setdefault(function(getobs(data, i)), []).append(i)
+        groups.setdefault(hashable(function(getobs(data, i))), []).append(i)
     return {key: obsview(data, indices) for key, indices in groups.items()}
 
 
 class JoinedObs(Observations):
     """What `joinobs` gives."""
+
+    made_by = "joinobs"
 
     def __init__(self, parts: tuple[Any, ...]) -> None:
         if not parts:
@@ -145,6 +155,8 @@ def joinobs(*parts: Any) -> JoinedObs:
 
 class Windows(Observations):
     """What `slidingwindow` gives."""
+
+    made_by = "slidingwindow"
 
     def __init__(self, data: Any, size: int, stride: int) -> None:
         count = whole_number("the number of observations", numobs(data), 1)

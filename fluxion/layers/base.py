@@ -22,7 +22,7 @@ from fluxion.onehot import OneHotArray
 from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, is_concrete, match_rank
 from fluxion.ops.linear import product
-from fluxion.ops.windows import is_integer
+from fluxion.ops.windows import size_of as size_of
 
 
 class Layer:
@@ -113,13 +113,6 @@ def changed(**fields: tuple[Any, Any]) -> dict[str, Any]:
 
 def activation_argument(activation: Any) -> list[Any]:
     return [] if activation is identity else [activation]
-
-
-def size_of(value: Any, name: str) -> int:
-    """A size as an int; anything but a positive integer is an error."""
-    if not is_integer(value) or value < 1:
-        raise ValueError(f"{name} takes sizes that are ints of at least 1, got {typed(value)}")
-    return int(value)
 
 
 def function_of(activation: Any, name: str) -> Callable[..., Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -9,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fluxion.init import glorot_uniform
+from fluxion.init import fans, glorot_uniform
 from fluxion.layers.base import (
     Layer,
     activation_argument,
@@ -131,7 +133,8 @@ class Conv(_Convolution):
     Takes `(batch, *sizes, inputs)`, gives `(batch, *new sizes, outputs)`; `weight` has shape `(*kernel, inputs //
     groups, outputs)` and `bias` shape `(outputs,)`. `stride`, `pad`, `dilation` and `groups` are those of `conv`,
     which is cross-correlation: `CrossCor` is another name of this layer, and `Conv.from_arrays(weight, flipped=True)`
-    takes the weight of a Conv of Flux. `init` draws the weight of each group by itself. A half-precision layer
+    takes the weight of a Conv of Flux. `init` draws the weight of each group by itself, all at
+    once where it takes `fans`. A half-precision layer
     converts its input to its own type.
 
     >>> import fluxion as fx
@@ -226,13 +229,27 @@ def _draw_groups(
 ) -> Array:
     """The weights `(*kernel, in, out)` that `init` draws for each group, side by side.
 
-    Each group is a convolution of its own, whose numbers of inputs and outputs are what `init` has to know.
+    Each group is a convolution of its own, whose numbers of inputs and outputs are what `init` has to know. Where it
+    takes them as `fans`, one draw serves all groups.
     """
+    if _takes_fans(init):
+        *kernel, inputs, outputs = shape
+        last_axes = (outputs, groups * inputs) if inputs_last else (inputs, groups * outputs)
+        return draw(functools.partial(init, fans=fans(*shape)), (*kernel, *last_axes), rng)
     drawn = [draw(init, shape, rng) for _ in range(groups)]
     numerical = np if is_concrete(*drawn) else jnp  # NumPy compiles nothing
     parts = [numerical.swapaxes(part, -1, -2) for part in drawn] if inputs_last else drawn
     return jnp.asarray(numerical.concatenate(parts, axis=-1))
 
 
-def _unset(*shape: int) -> np.ndarray:
+def _takes_fans(init: Callable[..., Any]) -> bool:
+    """True for an initialiser that takes `fans`, and has not been given any."""
+    try:
+        parameter = inspect.signature(init).parameters.get("fans")
+    except (TypeError, ValueError):  # some functions written in C have no signature
+        return False
+    return parameter is not None and parameter.default is None
+
+
+def _unset(*shape: int, fans: Any = None) -> np.ndarray:
     return np.zeros(shape, np.float32)

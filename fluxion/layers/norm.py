@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from fluxion.errors import SizeError
@@ -23,6 +25,7 @@ from fluxion.layers.base import (
 )
 from fluxion.mode import is_training
 from fluxion.ops.activations import identity
+from fluxion.ops.arrays import is_concrete
 from fluxion.ops.norm import batchnorm, groupnorm, instancenorm, layernorm, rmsnorm
 
 
@@ -40,7 +43,7 @@ class Norm(Layer):
         self.activation = function_of(activation, type(self).__name__)
         self.scale = jnp.ones(size) if affine else None
         self.bias = jnp.zeros(size) if affine else None
-        self.eps = eps
+        self.eps = _number(eps, f"{type(self).__name__} takes as eps")
 
 
 def hasaffine(layer: Any) -> bool:
@@ -78,7 +81,7 @@ class ChannelNorm(Norm):
         self._start((self.channels,), activation, affine, eps)
         self.mean = jnp.zeros(self.channels) if track_stats else None
         self.var = jnp.ones(self.channels) if track_stats else None
-        self.momentum = momentum
+        self.momentum = _number(momentum, f"{name} takes as momentum", most=1)
         self.active = active_of(active, name)
 
     def __call__(self, x: Any) -> Array:
@@ -253,13 +256,23 @@ class RMSNorm(Norm):
     def __init__(self, *size: Any, affine: bool = True, eps: float | None = None) -> None:
         self.size = _sizes(size, "RMSNorm")
         self.scale = jnp.ones(self.size) if affine else None
-        self.eps = eps
+        self.eps = None if eps is None else _number(eps, "RMSNorm takes as eps None or")
 
     def __call__(self, x: Any) -> Array:
         return rmsnorm(_ending_in(self, x, self.size), self.scale, axes=len(self.size), eps=self.eps)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return list(self.size), changed(affine=(self.scale is not None, True), eps=(self.eps, None))
+
+
+def _number(value: Any, text: str, most: float = math.inf) -> Any:
+    """`value` itself, checked where it is known: a number from 0 to `most`."""
+    if is_concrete(value):
+        single = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+        if not single or not 0 <= value <= most:
+            wanted = "a number of at least 0" if most == math.inf else f"a number from 0 to {most}"
+            raise ValueError(f"{text} {wanted}, got {value!r}")
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _sizes(size: tuple[Any, ...], name: str) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ class Upsample(Layer):
     def __init__(
         self, scale: Any = None, mode: str = "nearest", *, size: Any = None, align_corners: bool = False
     ) -> None:
-        if mode not in _MODES:
+        if mode not in tuple(_MODES):
             raise ValueError(f"Upsample takes as mode one of {', '.join(map(repr, _MODES))}, got {mode!r}")
         if align_corners and mode == "nearest":
             raise ValueError('Upsample takes align_corners=True for the modes that interpolate, not for "nearest"')

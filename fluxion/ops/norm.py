@@ -17,6 +17,8 @@ from jax import Array
 from fluxion.errors import SizeError
 from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, at_least_float32, match_rank
+from fluxion.ops.indexing import known_axis
+from fluxion.ops.windows import size_of
 
 Axes = int | tuple[int, ...] | None
 Statistics = Array | None
@@ -25,13 +27,16 @@ Statistics = Array | None
 def normalise(x: Any, axis: Axes = -1, eps: Any = 1e-5) -> Array:
     """`(x - mean) / sqrt(variance + eps)` with mean and (biased) variance along `axis`; None stands for all axes.
 
-    Half precision is computed in float32 and returned in its own type. Flux: `normalise`.
+    Half precision is computed in float32 and returned in its own type. SizeError for an axis that `x` does not have.
+    Flux: `normalise`.
 
     >>> import fluxion as fx
     >>> fx.normalise([1.0, 3.0], eps=0.0).tolist()
     [-1.0, 1.0]
     """
     x = as_float(x)
+    for entry in axis if isinstance(axis, tuple) else () if axis is None else (axis,):
+        known_axis("normalise", entry, x.shape)
     return _rescale(x, *_moments(x, axis), eps)
 
 
@@ -75,15 +80,17 @@ def groupnorm(x: Any, groups: int, scale: Any = None, bias: Any = None, *, eps: 
     [[-1.0, 1.0, -1.0, 1.0]]
     """
     x = as_float(x)
+    groups = size_of(groups, "groupnorm", "as groups an int")
     if x.ndim < 2 or x.shape[-1] % groups:
         wanted = f"groupnorm expects axes (batch, ..., channels), with channels that {groups} groups divide"
         raise SizeError(f"{wanted}, got an array of shape {x.shape}")
 
     def over_groups(means: Array) -> Array:
-        grouped = means.reshape(*means.shape[:-1], groups, -1)
+        grouped = means.reshape(*means.shape[:-1], groups, means.shape[-1] // groups)
         return jnp.broadcast_to(jnp.mean(grouped, axis=-1, keepdims=True), grouped.shape).reshape(means.shape)
 
-    return _rescale(x, *_moments(x, tuple(range(1, x.ndim - 1)), over_groups), eps, scale, bias)
+    affine = _entries("groupnorm", x, scale=scale, bias=bias)
+    return _rescale(x, *_moments(x, tuple(range(1, x.ndim - 1)), over_groups), eps, *affine)
 
 
 def batchnorm(
@@ -102,8 +109,8 @@ def batchnorm(
     Ioffe and Szegedy 2015. Takes `(batch, ..., channels)`; the other arrays have shape `(channels,)`, None leaves them
     out. While training, or without running statistics, mean and (biased) variance are those of `x` over all axes but
     the last. While training, the running statistics that come back have moved towards them: `(1 - momentum) * mean +
-    momentum * new`, with the unbiased variance. One value per channel has no variance and is a SizeError. Flux:
-    `NNlib.batchnorm`.
+    momentum * new`, with the unbiased variance. One value per channel has no variance and is a SizeError; `mean`
+    without `var` is a TypeError. Flux: `NNlib.batchnorm`.
 
     >>> import fluxion as fx
     >>> y, mean, var = fx.batchnorm(jnp.array([[1.0], [3.0]]), jnp.zeros(1), jnp.ones(1), training=True)
@@ -155,7 +162,12 @@ def _moments(x: Array, axis: Axes, pool: Callable[[Array], Array] = identity) ->
     wide = at_least_float32(x)
     mean = pool(jnp.mean(wide, axis=axis, keepdims=True))
     centred = wide - mean  # jnp.var would go over the numbers twice more
-    return mean, pool(jnp.mean(jnp.real(centred * jnp.conj(centred)), axis=axis, keepdims=True))
+    return mean, pool(jnp.mean(_squared(centred, centred), axis=axis, keepdims=True))
+
+
+def _squared(a: Array, b: Array) -> Array:
+    """The real part of `conj(a) * b`: of an array with itself the square of its absolute value."""
+    return jnp.real(jnp.conj(a) * b)
 
 
 def _rescale(x: Array, mean: Any, var: Any, eps: Any, scale: Any = None, bias: Any = None) -> Array:
@@ -177,23 +189,37 @@ def _with_statistics(
     momentum: Any,
     eps: Any,
 ) -> tuple[Array, Statistics, Statistics]:
-    mean, var = running
-    if mean is not None and var is not None and not training:
-        return _rescale(x, mean, var, eps, *affine), mean, var
+    if (running[0] is None) is not (running[1] is None):
+        raise TypeError(f"{name} takes both running statistics or none, got {'var' if running[0] is None else 'mean'}")
+    mean, var = _entries(name, x, mean=running[0], var=running[1])
+    scale, bias = _entries(name, x, scale=affine[0], bias=affine[1])
+    if mean is not None and not training:
+        return _rescale(x, mean, var, eps, scale, bias), mean, var
     count = math.prod(x.shape[axis] for axis in axes)
     if count < 2:
         raise SizeError(
             f"{name} expects more than one value per channel to take statistics of, got an array of shape {x.shape}"
         )
     new_mean, new_var = _moments(x, axes)
-    y = _rescale(x, new_mean, new_var, eps, *affine)
+    y = _rescale(x, new_mean, new_var, eps, scale, bias)
     if mean is None or var is None:
-        return y, mean, var
+        return y, None, None
     return y, _blend(mean, new_mean, momentum), _blend(var, new_var * (count / (count - 1)), momentum)
+
+
+def _entries(name: str, x: Array, **arrays: Any) -> list[Any]:
+    """Arrays with one float for each channel of `x`; None stays."""
+    found = [None if array is None else as_float(array) for array in arrays.values()]
+    for what, array in zip(arrays, found, strict=True):
+        if array is not None and array.shape != x.shape[-1:]:
+            raise SizeError(f"{name} expects {what} of shape {x.shape[-1:]}, got an array of shape {array.shape}")
+    return found
 
 
 def _blend(old: Array, new: Array, momentum: Any) -> Array:
     """The running statistic moved towards the mean of the new ones, through which no gradient flows."""
+    if new.size == 0:
+        return old  # no observations, which instancenorm takes one by one
     mean = jax.lax.stop_gradient(jnp.mean(new, axis=tuple(range(new.ndim - 1))))
     return ((1 - momentum) * old + momentum * mean).astype(old.dtype)
 
@@ -203,7 +229,8 @@ def _blend(old: Array, new: Array, momentum: Any) -> Array:
 
 def _last(name: str, x: Array, axes: int) -> tuple[int, ...]:
     """The sizes of the last `axes` axes."""
-    if not 1 <= axes <= x.ndim:
+    axes = size_of(axes, name, "as axes the number of last axes, an int")
+    if axes > x.ndim:
         raise SizeError(f"{name} expects an array with at least {axes} axes, got one of shape {x.shape}")
     return x.shape[x.ndim - axes :]
 
@@ -212,7 +239,7 @@ def _normalise_rows(name: str, x: Array, size: tuple[int, ...], scale: Any, bias
     for entry in (scale, bias):
         if entry is not None and jnp.shape(entry) != size:
             raise SizeError(f"{name} expects scale and bias of shape {size}, got an array of shape {jnp.shape(entry)}")
-    rows = at_least_float32(x).reshape(-1, math.prod(size))
+    rows = at_least_float32(x).reshape(math.prod(x.shape[: x.ndim - len(size)]), math.prod(size))
     scale = jnp.ones((1, rows.shape[1]), rows.dtype) if scale is None else at_least_float32(jnp.reshape(scale, (1, -1)))
     bias = jnp.zeros_like(scale) if bias is None else at_least_float32(jnp.reshape(bias, (1, -1)))
     return _rows(rows, scale, bias, eps, centre).reshape(x.shape).astype(x.dtype)
@@ -230,7 +257,7 @@ def _rows(x: Array, scale: Array, bias: Array, eps: Any, centre: bool) -> Array:
 
 def _centred(x: Array, eps: Any, centre: bool) -> tuple[Array, Array]:
     centred = x - _mean(x) if centre else x
-    return centred, jax.lax.rsqrt(_mean(centred * centred) + eps)
+    return centred, jax.lax.rsqrt(_mean(_squared(centred, centred)) + eps)
 
 
 @_rows.defjvp
@@ -243,7 +270,7 @@ def _rows_tangent(centre: bool, primals: tuple[Any, ...], tangents: tuple[Any, .
     x, scale, bias, eps = primals
     dx, dscale, dbias, deps = tangents
     centred, factor = _centred(x, eps, centre)
-    dfactor = -(factor**3) * (_mean(centred * dx) + deps / 2)
+    dfactor = -(factor**3) * (_mean(_squared(centred, dx)) + deps / 2)
     tangent = factor * dx * scale + centred * (_outer(dfactor, scale) + _outer(factor, dscale))
     if centre:
         tangent += _outer(-factor * _mean(dx), scale)

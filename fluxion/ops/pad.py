@@ -7,6 +7,7 @@ spatial ones: all but the first, the batch, and the last, the channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import jax.numpy as jnp
@@ -14,7 +15,8 @@ import numpy as np
 from jax import Array
 
 from fluxion.errors import SizeError
-from fluxion.ops.windows import Pads, is_integer, parse_pad
+from fluxion.ops.arrays import is_concrete
+from fluxion.ops.windows import Pads, is_integer, parse_pairs
 
 
 def pad_constant(x: Any, pad: Any, value: Any = 0, *, axes: Any = None) -> Array:
@@ -33,7 +35,11 @@ def pad_constant(x: Any, pad: Any, value: Any = 0, *, axes: Any = None) -> Array
     if np.ndim(value) > 0:
         raise ValueError(f"pad_constant takes one number as its value, got one of shape {np.shape(value)}")
     x = x.astype(jnp.result_type(x, value))
-    return jnp.pad(x, pads, constant_values=value)
+    if is_concrete(value):
+        check_holds("pad_constant", x.dtype, value)
+        return jnp.pad(x, pads, constant_values=value)
+    inside = jnp.pad(jnp.ones(x.shape, bool), pads)  # `jnp.pad` itself has no derivative for its value alone
+    return jnp.where(inside, jnp.pad(x, pads), value)
 
 
 def pad_zeros(x: Any, pad: Any, *, axes: Any = None) -> Array:
@@ -112,14 +118,27 @@ def _pad_with(name: str, mode: str, x: Any, pad: Any, axes: Any, kept: int) -> A
     return jnp.pad(x, pads, mode=mode)
 
 
+def check_holds(name: str, dtype: Any, value: Any) -> None:
+    """Raises a ValueError where an array of booleans, integers or strings cannot hold a value as it is.
+
+    >>> import numpy as np
+    >>> check_holds("pad_constant", np.dtype("uint8"), 300)
+    Traceback (most recent call last):
+    ValueError: pad_constant cannot put 300 into an array of uint8; convert the array first
+    """
+    if dtype.kind not in "biuSU":
+        return
+    with np.errstate(invalid="ignore"):
+        given = np.asarray(value)
+        if given.astype(dtype) != given:
+            raise ValueError(f"{name} cannot put {value!r} into an array of {dtype}; convert the array first")
+
+
 def _pads(name: str, x: Array, pad: Any, axes: Any) -> Pads:
     """One pair (low, high) for every axis of `x`, zeros for those that are not padded."""
     chosen = _axes(name, x, axes)
-    try:
-        pairs = parse_pad(pad, len(chosen))
-    except ValueError:
-        pairs = "same"
-    if isinstance(pairs, str):
+    pairs = parse_pairs(pad, len(chosen))
+    if pairs is None:
         ways = "an int of at least 0, one int or pair (low, high) for each axis, or all lows and highs in one tuple"
         raise ValueError(f"{name} takes as pad {ways}, for the axes {chosen} here, got {pad!r}")
     by_axis = dict(zip(chosen, pairs, strict=True))
@@ -133,8 +152,17 @@ def _axes(name: str, x: Array, axes: Any) -> tuple[int, ...]:
                 f"{name} expects axes between batch and channels, got an array of shape {x.shape}; say which as axes=0"
             )
         return tuple(range(1, x.ndim - 1))
-    given = (axes,) if is_integer(axes) else tuple(axes)
-    counted = tuple(axis % x.ndim for axis in given if is_integer(axis) and -x.ndim <= axis < x.ndim)
+    return counted_axes(name, axes, x.ndim)
+
+
+def counted_axes(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+    """One axis, or several that differ, of an array with `ndim` axes, counted from the front; ValueError for others.
+
+    >>> counted_axes("pad_zeros", (0, -1), 3)
+    (0, 2)
+    """
+    given = tuple(axes) if isinstance(axes, Iterable) else (axes,)
+    counted = tuple(int(axis) % ndim for axis in given if is_integer(axis) and -ndim <= axis < ndim)
     if len(set(counted)) != len(given):
-        raise ValueError(f"{name} takes axes that differ, from {-x.ndim} to {x.ndim - 1}, got {axes!r}")
+        raise ValueError(f"{name} takes axes that differ, of an array with {ndim} axes, got {axes!r}")
     return counted

@@ -22,7 +22,7 @@ from jax import Array
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32
 from fluxion.ops.transposed import linear
-from fluxion.ops.windows import AXES, check_axes, is_integer, per_axis, window_sizes
+from fluxion.ops.windows import AXES, check_axes, is_integer, per_axis, size_of, window_sizes
 
 CUBIC = -0.75  # the slope of the cubic kernel at distance 1
 
@@ -106,7 +106,7 @@ def pixel_shuffle(x: Any, r: int) -> Array:
     [[0, 1], [2, 3]]
     """
     x = jnp.asarray(x)
-    spatial, r = _spatial("pixel_shuffle", x), _factor("pixel_shuffle", r)
+    spatial, r = _spatial("pixel_shuffle", x), size_of(r, "pixel_shuffle", "as r an int")
     batch, *sizes, channels = x.shape
     if channels % r**spatial:
         wanted = f"a multiple of {r}**{spatial} channels (last axis)"
@@ -126,7 +126,7 @@ def pixel_unshuffle(x: Any, r: int) -> Array:
     (8, 14, 14, 12)
     """
     x = jnp.asarray(x)
-    spatial, r = _spatial("pixel_unshuffle", x), _factor("pixel_unshuffle", r)
+    spatial, r = _spatial("pixel_unshuffle", x), size_of(r, "pixel_unshuffle", "as r an int")
     batch, *sizes, channels = x.shape
     if any(n % r for n in sizes):
         raise SizeError(f"pixel_unshuffle expects sizes that are multiples of {r}, got an array of shape {x.shape}")
@@ -134,12 +134,6 @@ def pixel_unshuffle(x: Any, r: int) -> Array:
     outer, inner = range(1, 2 * spatial, 2), range(2, 2 * spatial + 1, 2)
     blocks = blocks.transpose(0, *outer, 2 * spatial + 1, *inner)
     return blocks.reshape(batch, *(n // r for n in sizes), channels * r**spatial)
-
-
-def _factor(name: str, r: Any) -> int:
-    if not is_integer(r) or r < 1:
-        raise ValueError(f"{name} takes as r an int of at least 1, got {r!r}")
-    return int(r)
 
 
 # ------------------------------------------------------------------ interpolation along one axis
@@ -201,7 +195,7 @@ def _ways(name: str, method: str, sizes: tuple[int, ...], scale: Any, size: Any,
 
 def _fraction(scale: Any) -> Fraction:
     """The fraction that a float stands for: 0.7 is 7/10, so that 10 positions become 7 and not 6.9999."""
-    return Fraction(float(scale)).limit_denominator(10**6)
+    return Fraction(float(scale)).limit_denominator(10**6) or Fraction(float(scale))
 
 
 def _spatial(name: str, x: Array) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
+import numbers
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from fluxion.errors import SizeError
@@ -29,7 +31,8 @@ def grid_sample(
 
     -1 and 1 are the outer borders of the first and the last pixel, with `align_corners=True` their middles. Outside
     there are zeros; with `padding_mode` "border" the nearest border pixel, with "reflection" the image mirrored again
-    and again. Differentiable in `x` and, for `mode="bilinear"`, in `grid`; "nearest" keeps the type of `x`.
+    and again. A position that is NaN reads NaN, and zero for "nearest". Differentiable in `x` and, for
+    `mode="bilinear"`, in `grid`; "nearest" keeps the type of `x`.
 
     SizeError for shapes that do not fit, ValueError for unknown modes. PyTorch: `grid_sample`; Flux: `grid_sample`,
     with `align_corners` always true.
@@ -42,9 +45,10 @@ def grid_sample(
     """
     _one_of("mode", mode, _METHODS)
     _one_of("padding_mode", padding_mode, tuple(_FOLDS))
-    x, grid = jnp.asarray(x), at_least_float32(as_float(grid))
-    if x.ndim not in (4, 5):
-        raise SizeError(f"grid_sample expects 4 or 5 axes (batch, *sizes, channels), got an array of shape {x.shape}")
+    x, grid = jnp.asarray(x), _real("grid_sample", "grid", grid)
+    if x.ndim not in (4, 5) or 0 in x.shape[1:-1]:
+        wanted = "4 or 5 axes (batch, *sizes, channels) with sizes of at least 1"
+        raise SizeError(f"grid_sample expects {wanted}, got an array of shape {x.shape}")
     spatial = x.ndim - 2
     if grid.ndim != x.ndim or grid.shape[0] != x.shape[0] or grid.shape[-1] != spatial:
         wanted = f"a grid ({x.shape[0]}, {', '.join(['size'] * spatial)}, {spatial}) for an array of shape {x.shape}"
@@ -101,13 +105,13 @@ def imrotate(x: Any, angle: Any, *, method: str = "bilinear", centre: tuple[floa
     [[0, 0, 0], [0, 0, 1], [0, 0, 0]]
     """
     _one_of("method", method, _METHODS)
-    x, angle = jnp.asarray(x), at_least_float32(as_float(angle))
+    x, angle = jnp.asarray(x), _real("imrotate", "angle", angle)
     check_axes("imrotate", x, 2)
     if angle.shape not in ((), x.shape[:1]):
         raise SizeError(f"imrotate expects one angle, or one for each of {x.shape[0]} images, got shape {angle.shape}")
     sizes = x.shape[1:3]
     middle = tuple(n // 2 for n in sizes) if centre is None else centre
-    if len(middle) != 2:
+    if np.shape(middle) != (2,) or not all(isinstance(place, numbers.Real) for place in middle):
         raise ValueError(f"imrotate takes as centre a pair (row, column), got {centre!r}")
     row, column = jnp.arange(sizes[0]) - middle[0], jnp.arange(sizes[1]) - middle[1]
     row, column = row.reshape(1, -1, 1).astype(angle.dtype), column.reshape(1, 1, -1).astype(angle.dtype)
@@ -122,10 +126,19 @@ def _one_of(name: str, value: Any, options: tuple[str, ...]) -> None:
         raise ValueError(f"{name} takes one of {', '.join(map(repr, options))}, got {value!r}")
 
 
+def _real(name: str, what: str, value: Any) -> Array:
+    """`value` as real numbers in single precision or more."""
+    value = as_float(value)
+    if jnp.iscomplexobj(value):
+        raise TypeError(f"{name} takes as {what} real numbers, got {value.dtype}")
+    return at_least_float32(value)
+
+
 def _read(x: Array, positions: list[Array], mode: str) -> Array:
     """`x` at positions in pixels, an array `(batch, *out)` for each spatial axis; zero at pixels that do not exist."""
     if mode == "nearest":
-        return _pixels(x, [jnp.round(position).astype(jnp.int32) for position in positions])
+        known = [jnp.where(jnp.isnan(position), -1, position) for position in positions]
+        return _pixels(x, [jnp.round(position).astype(jnp.int32) for position in known])
     x = as_float(x)
     wide = x.astype(jnp.promote_types(x.dtype, positions[0].dtype))
     floors = [jnp.floor(position) for position in positions]
@@ -148,8 +161,9 @@ def _pixels(x: Array, places: list[Array]) -> Array:
         inside = inside & (place >= 0) & (place < size)
         flat = flat * size + jnp.clip(place, 0, size - 1)
     rows = x.reshape(x.shape[0], math.prod(sizes), x.shape[-1])
-    taken = jnp.take_along_axis(rows, flat.reshape(x.shape[0], -1, 1), axis=1, mode="clip")
-    return jnp.where(inside[..., None], taken.reshape(*flat.shape, -1), jnp.zeros((), x.dtype))
+    places = flat.reshape(x.shape[0], math.prod(flat.shape[1:]), 1)
+    taken = jnp.take_along_axis(rows, places, axis=1, mode="clip")
+    return jnp.where(inside[..., None], taken.reshape(*flat.shape, x.shape[-1]), jnp.zeros((), x.dtype))
 
 
 def _outside(position: Array, size: int, border: float) -> Array:

@@ -19,7 +19,7 @@ from fluxion.errors import FluxionWarning, SizeError
 from fluxion.ops.arrays import as_float, at_least_float32, is_concrete, match_rank
 from fluxion.ops.pad import pad_reflect, pad_zeros
 from fluxion.ops.transposed import linear
-from fluxion.ops.windows import is_integer
+from fluxion.ops.windows import is_integer, size_of
 
 VANISHING = 1e-11  # sums of squared windows up to which PyTorch, too, refuses to divide
 
@@ -65,16 +65,14 @@ def stft(
     `m` is centred at sample `m * hop`. `normalised` divides by `sqrt(n_fft)`. Real signals have the `n_fft // 2 + 1`
     frequencies that are not mirrored, complex ones all `n_fft`. Half precision is computed in float32.
 
-    SizeError for a signal or a window that is too short or too long, ValueError for other sizes. PyTorch: `stft`, with
-    frequencies before frames; Flux: `stft`, with time first.
+    SizeError for a signal or a window that is too short or too long, ValueError for other sizes, TypeError for a window
+    that holds no real numbers. PyTorch: `stft`, with frequencies before frames; Flux: `stft`, with time first.
 
     >>> import fluxion as fx
     >>> fx.stft(fx.ones(16), 16).shape
     (5, 9)
     """
-    x = at_least_float32(as_float(x))
-    if x.ndim == 0:
-        raise SizeError("stft expects signals (..., time), got a single number")
+    x = at_least_float32(_signal("stft", x))
     n_fft, hop, window = _frame_options("stft", n_fft, hop, window, x.dtype)
     if centre:
         if x.shape[-1] <= n_fft // 2:
@@ -151,13 +149,13 @@ def spectrogram(
     >>> fx.spectrogram(fx.ones(8, 16000), 512).shape
     (8, 126, 257)
     """
-    if power is not None and is_concrete(power) and not power > 0:
+    if power is not None and not _positive(power):
         raise ValueError(f"power takes a number above 0, or None for the complex transform, got {power!r}")
-    window = hann_window(n_fft) if window is None else as_float(window)
-    x = pad_zeros(x, pad, axes=-1)
+    window = hann_window(n_fft) if window is None else window
+    x = pad_zeros(_signal("spectrogram", x), pad, axes=-1)
     y = stft(x, n_fft, hop=hop, window=window, centre=centre, normalised=normalised)
     if window_normalised:
-        y = y / jnp.linalg.norm(window).astype(y.real.dtype)
+        y = y / jnp.linalg.norm(jnp.asarray(window, y.real.dtype))
     return y if power is None else _absolute_power(y, power)
 
 
@@ -176,8 +174,9 @@ def melscale_filterbanks(
     (257, 40)
     """
     for name, count in (("n_freqs", n_freqs), ("n_mels", n_mels)):
-        if not is_integer(count) or count < 1:
-            raise ValueError(f"{name} takes an int of at least 1, got {count!r}")
+        size_of(count, name, "an int")
+    if not _positive(sample_rate):
+        raise ValueError(f"sample_rate takes a number above 0, got {sample_rate!r}")
     highest = sample_rate / 2 if fmax is None else fmax
     if not 0 <= fmin < highest:
         raise ValueError(f"fmin takes a frequency from 0 to below fmax={highest!r}, got {fmin!r}")
@@ -204,12 +203,15 @@ def mel_spectrogram(
 ) -> Array:
     """`spectrogram(x, n_fft, ...) @ melscale_filterbanks(...)`: `(..., time)` becomes `(..., frames, n_mels)`.
 
-    `options` are those of `spectrogram`. torchaudio: `MelSpectrogram`, whose hop is `n_fft // 2`.
+    `options` are those of `spectrogram`. TypeError for complex signals, whose spectrum has two sides. torchaudio: `MelSpectrogram`, whose hop is `n_fft // 2`.
 
     >>> import fluxion as fx
     >>> fx.mel_spectrogram(fx.ones(8, 16000), 16000, 512, n_mels=40).shape
     (8, 126, 40)
     """
+    x = _signal("mel_spectrogram", x)
+    if jnp.iscomplexobj(x):
+        raise TypeError(f"mel_spectrogram takes real signals, got {x.dtype}")
     power = spectrogram(x, n_fft, **options)
     if jnp.iscomplexobj(power):
         raise ValueError("mel_spectrogram takes a power above 0, got None")
@@ -220,20 +222,24 @@ def mel_spectrogram(
 def power_to_db(s: Any, *, ref: float = 1.0, amin: float = 1e-10, top_db: float | None = 80.0) -> Array:
     """Power in decibels: `10 log10(max(s, amin)) - 10 log10(max(ref, amin))`, and not below its maximum - `top_db`.
 
-    `top_db=None` leaves that out. ValueError for an `amin` or `top_db` that makes no sense. NNlib: `power_to_db`.
+    `top_db=None` leaves that out. ValueError for an `amin` or `top_db` that makes no sense, TypeError for complex
+    numbers. NNlib: `power_to_db`.
 
     >>> import fluxion as fx
     >>> fx.power_to_db([1.0, 100.0, 0.0]).tolist()
     [0.0, 20.0, -60.0]
     """
-    if is_concrete(amin) and not amin > 0:
+    if not _positive(amin):
         raise ValueError(f"amin takes a number above 0, got {amin!r}")
     if top_db is not None and is_concrete(top_db) and not top_db >= 0:
         raise ValueError(f"top_db takes a number of at least 0, or None, got {top_db!r}")
     s = as_float(s)
-    decibels = 10 * (jnp.log10(jnp.maximum(at_least_float32(s), amin)) - jnp.log10(jnp.maximum(ref, amin)))
-    if top_db is not None:
-        decibels = jnp.maximum(decibels, decibels.max() - top_db)
+    if jnp.iscomplexobj(s):
+        raise TypeError(f"power_to_db takes real numbers, such as abs(stft(x)) ** 2, got {s.dtype}")
+    power, scale = jnp.maximum(at_least_float32(s), amin), jnp.log10(jnp.maximum(ref, amin))
+    decibels = 10 * (jnp.log10(power) - scale)
+    if top_db is not None:  # the largest of `power`, not of `decibels`, which compiled code may round in two ways
+        decibels = jnp.maximum(decibels, 10 * (jnp.log10(power.max(initial=amin)) - scale) - top_db)
     return decibels.astype(s.dtype)
 
 
@@ -249,6 +255,13 @@ def db_to_power(db: Any, *, ref: float = 1.0) -> Array:
 
 
 # ------------------------------------------------------------------ frames
+
+
+def _signal(name: str, x: Any) -> Array:
+    x = as_float(x)
+    if x.ndim == 0:
+        raise SizeError(f"{name} expects signals (..., time), got a single number")
+    return x
 
 
 def _cut(x: Array, n_fft: int, hop: int, length: int) -> Array:
@@ -275,11 +288,12 @@ def _overlap(frames: Array, n_fft: int, hop: int, length: int) -> Array:
 def _frame_options(name: str, n_fft: Any, hop: Any, window: Any, dtype: Any) -> tuple[int, int, Any]:
     """The sizes as ints, and the window as `n_fft` numbers, an array of NumPy where they are known."""
     hop = max(n_fft // 4, 1) if hop is None and is_integer(n_fft) else hop
-    for option, size in (("n_fft", n_fft), ("hop", hop)):
-        if not is_integer(size) or size < 1:
-            raise ValueError(f"{option} takes an int of at least 1, got {size!r}")
+    n_fft, hop = size_of(n_fft, "n_fft", "an int"), size_of(hop, "hop", "an int")
     known: Any = np if is_concrete(window) else jnp
     window = np.ones(n_fft) if window is None else known.asarray(window)
+    if not jnp.issubdtype(window.dtype, jnp.number) or jnp.iscomplexobj(window):
+        wanted = f"real numbers, such as fluxion.hann_window({n_fft})"
+        raise TypeError(f"{name} takes as window {wanted}, got an array of {window.dtype}")
     if window.ndim != 1 or not 1 <= window.shape[0] <= n_fft:
         raise SizeError(f"{name} expects a window of 1 to n_fft={n_fft} numbers, got an array of shape {window.shape}")
     missing = n_fft - window.shape[0]
@@ -325,11 +339,14 @@ def _divided(signal: Array, weight: Any) -> Array:
 
 
 def _cosine_window(name: str, n: Any, periodic: bool, alpha: float, beta: float) -> Array:
-    if not is_integer(n) or n < 1:
-        raise ValueError(f"{name} takes an int of at least 1, got {n!r}")
-    if n == 1:
+    if size_of(n, name, "an int") == 1:
         return jnp.ones(1)
     return alpha - beta * jnp.cos(2 * math.pi * jnp.arange(n) / (n if periodic else n - 1))
+
+
+def _positive(number: Any) -> bool:
+    """False for what is known to be no number above 0."""
+    return not is_concrete(number) or (np.asarray(number).dtype.kind in "iuf" and bool(number > 0))
 
 
 def _absolute_power(y: Array, power: float) -> Array:

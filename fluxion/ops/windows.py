@@ -21,6 +21,13 @@ def is_integer(value: Any) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
+def size_of(value: Any, name: str, what: str = "sizes that are ints") -> int:
+    """A size as an int; anything but a positive integer is an error."""
+    if not is_integer(value) or value < 1:
+        raise ValueError(f"{name} takes {what} of at least 1, got {getattr(value, '__name__', None) or repr(value)}")
+    return int(value)
+
+
 def per_axis(value: Any, count: int, name: str, least: int = 1) -> tuple[int, ...]:
     """One int for each of `count` axes, from one int for all of them or a tuple.
 
@@ -56,14 +63,26 @@ def parse_pad(pad: Any, count: int) -> Pads | Literal["same"]:
     """
     if isinstance(pad, str) and pad == "same":
         return "same"
+    pairs = parse_pairs(pad, count)
+    if pairs is None:
+        ways = f"{count} ints, {count} pairs (low, high), {2 * count} ints" if count > 1 else "a pair (low, high)"
+        raise ValueError(f'pad takes an int of at least 0, {ways} or "same", got {pad!r}')
+    return pairs
+
+
+def parse_pairs(pad: Any, count: int) -> Pads | None:
+    """Padding as (low, high) pairs, one for each axis; None for what names no such pairs, the word "same" included.
+
+    >>> parse_pairs(1, 2), parse_pairs("same", 2)
+    (((1, 1), (1, 1)), None)
+    """
     values = (pad,) * count if is_integer(pad) else tuple(pad) if isinstance(pad, (tuple, list)) else ()
     if len(values) == count and all(isinstance(pair, (tuple, list)) and len(pair) == 2 for pair in values):
         values = tuple(entry for pair in values for entry in pair)
     elif len(values) == count:
         values = tuple(entry for entry in values for _ in range(2))
     if len(values) != 2 * count or not all(is_integer(entry) and entry >= 0 for entry in values):
-        ways = f"{count} ints, {count} pairs (low, high), {2 * count} ints" if count > 1 else "a pair (low, high)"
-        raise ValueError(f'pad takes an int of at least 0, {ways} or "same", got {pad!r}')
+        return None
     return tuple((int(low), int(high)) for low, high in zip(values[::2], values[1::2], strict=True))
 
 
