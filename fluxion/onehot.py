@@ -119,7 +119,7 @@ def _axes_read(part: Any) -> int:
     """The number of axes that a part of an index reads."""
     if part is None:
         return 0
-    return part.ndim if getattr(part, "dtype", None) == bool else 1
+    return part.ndim if getattr(part, "dtype", None) == np.dtype(bool) else 1
 
 
 def _dense(x: Any) -> Any:

@@ -22,7 +22,7 @@ def test_case(case):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_random_options(case):
-    case.check_random()
+    case.check_random(3)
 
 
 def tokens(*shape, seed=0):
@@ -264,6 +264,25 @@ def test_a_full_cache_is_an_error():
         fx.SizeError, match=r"KVCache holds keys of shape \(1, 4, 8\), got new ones of shape \(2, 1, 8\)"
     ):
         attention(tokens(2, 1, 8), cache=cache)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"), [({"mask": np.ones((7, 7), bool)}, fx.SizeError), ({"lengths": [9, 9]}, ValueError)], ids=str
+)
+def test_a_refused_call_leaves_the_cache_as_it_was(options, error):
+    attention = fx.MultiHeadAttention(8, nheads=2)
+    cache = attention.cache(2, 4)
+    with pytest.raises(error):
+        attention(tokens(2, 2, 8), cache=cache, **options)
+    assert repr(cache) == "KVCache(length 0 of 4)"
+
+
+@pytest.mark.parametrize("lengths", [3, [3], [3, 2, 1], [[3], [2]]], ids=str)
+def test_lengths_are_one_for_each_observation(lengths):
+    with pytest.raises(
+        fx.SizeError, match=r"MultiHeadAttention\(8, nheads=2\) expects lengths= of integers of shape \(2,"
+    ):
+        fx.MultiHeadAttention(8, nheads=2)(tokens(2, 3, 8), lengths=lengths)
 
 
 def test_cache_has_the_type_of_the_model():

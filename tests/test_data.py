@@ -334,3 +334,27 @@ def test_digits_of_each_call_are_new_arrays():
     first[:] = 0
     (second, _), _ = digits()
     assert second.any()
+
+
+def test_a_batch_does_not_depend_on_which_item_comes_first():
+    assert collate([1, "a"]) == [1, "a"] and collate(["a", 1]) == ["a", 1] and collate([1, None]) == [1, None]
+    assert collate([1, 2.5]).dtype == collate([2.5, 1]).dtype == np.float32
+    assert collate([["a", "b"], ["c", "d"]]) == [["a", "b"], ["c", "d"]]
+    assert collate([np.array(["a"]), np.array(["b"])]).tolist() == [["a"], ["b"]]
+    swapped = collate([{"a": 1, "b": 2}, {"b": 4, "a": 3}])
+    assert swapped["a"].tolist() == [1, 3] and swapped["b"].tolist() == [2, 4]
+    assert collate(i for i in range(3)).tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("count", "at", "sizes"),
+    [
+        (3, (0.5, 0.5), [2, 1, 0]),
+        (6, (0.25,) * 4, [2, 1, 1, 2, 0]),
+        (10, (1 / 3,) * 3, [3, 4, 3, 0]),
+        (5, (0.5, 2), [2, 2, 1]),
+        (0, (0.5,), [0, 0]),
+    ],
+)
+def test_fractions_add_up(count, at, sizes):
+    assert [len(part) for part in splitobs(np.arange(count), at)] == sizes

@@ -194,3 +194,46 @@ def test_what_made_up_data_looks_like():
     assert (x[:3, 1] >= 0).all() and (x[3:, 1] <= 0.5).all()
     with pytest.raises(ValueError, match="n must be at least 2, got 1"):
         data.make_moons(1)
+
+
+# ---- what does not fit
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "text"),
+    [
+        (
+            lambda: data.rpad_constant([1], 3, 0.5),
+            ValueError,
+            "cannot put 0.5 into an array of int64; convert the array",
+        ),
+        (
+            lambda: data.rpad_constant(np.array([1], np.uint8), 3, 300),
+            ValueError,
+            "cannot put 300 into an array of uint8",
+        ),
+        (lambda: data.pad_sequences([["a"], ["b", "c"]]), ValueError, "cannot put 0 into an array of <U1"),
+        (lambda: data.rpad_constant([1], 3, [1, 2]), ValueError, r"one number as its value, got one of shape \(2,\)"),
+        (lambda: data.rpad_constant([1], (3, 3), axis=(0, 0)), ValueError, r"takes axes that differ, .* got \(0, 0\)"),
+        (
+            lambda: data.chunk([1, 2], 2, axis=1),
+            ValueError,
+            "chunk takes axes that differ, of an array with 1 axes, got 1",
+        ),
+        (lambda: data.topk([1, 2], 1, axis=1), ValueError, "topk takes axes that differ"),
+        (lambda: data.normalise(np.zeros((0, 2))), ValueError, r"normalise needs observations, got .* \(0, 2\)"),
+        (lambda: data.rescale(np.zeros((0, 2))), ValueError, "rescale needs observations"),
+        (lambda: data.normalise([1j, 2.0]), TypeError, "normalise takes real numbers, got an array of complex128"),
+    ],
+)
+def test_what_does_not_fit(call, error, text):
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_an_empty_sequence_has_the_type_of_the_others():
+    batch, lengths = data.pad_sequences([[], [1, 2]])
+    assert batch.dtype == np.int64 and batch.tolist() == [[0, 0], [1, 2]] and lengths.tolist() == [0, 2]
+    assert data.pad_sequences([[], []])[0].shape == (2, 0)
+    assert data.pad_sequences([["a"], ["b", "c"]], "")[0].tolist() == [["a", ""], ["b", "c"]]
+    assert [part.tolist() for part in data.chunk([], partition=[], n=2)] == [[], []]

@@ -59,8 +59,13 @@ def test_indices_that_are_none():
         ObsView([1, 2], [5])
     with pytest.raises(TypeError, match="an integer, a slice, integers or 2 booleans as its index, got an array of sh"):
         ObsView([1, 2], [0.5])
-    with pytest.raises(TypeError, match=r"got an array of shape \(3,\) of bool"):
-        getobs([1, 2], [True, False, True])
+    for whole in ([1, 2], np.arange(2)):
+        for index in ([True, False, True], True, None, ..., "a", 0.5, [[0]]):
+            with pytest.raises(TypeError, match="an integer, a slice, integers or 2 booleans as its index"):
+                getobs(whole, index)
+        assert getobs(whole, (1, 0)).tolist() == getobs(whole, [1, 0]).tolist()
+    with pytest.raises(ValueError, match="same number of observations"):
+        obsview((np.zeros(3), np.zeros(2)), slice(2))
 
 
 def test_getobs_of_everything():
@@ -130,7 +135,10 @@ def test_filter_group_and_join():
     assert repr(joined) == "joinobs of 4 observations of 2 data sets"
     with pytest.raises(ValueError, match="at least one data set"):
         data.joinobs()
-    with pytest.raises(IndexError, match="JoinedObs expects indices from 0 to 3, got 4"):
+    with pytest.raises(TypeError, match="mapobs takes a function of an observation first, got 3"):
+        data.mapobs(3, DATA)
+    assert list(data.groupobs(lambda x: x % 2, jnp.arange(3))) == [0, 1]
+    with pytest.raises(IndexError, match="joinobs expects indices from 0 to 3, got 4"):
         joined[4]
 
 
@@ -325,6 +333,11 @@ def test_groups_of_labels():
     assert {k: v.tolist() for k, v in data.group_indices(np.array(["x", "y", "x"])).items()} == {"x": [0, 2], "y": [1]}
     assert data.group_counts(fx.onehotbatch("aba", "ab")) == {0: 2, 1: 1}
     assert data.group_indices([]) == {}
+    (places,) = data.group_indices(np.array([np.nan, np.nan])).values()
+    assert places.tolist() == [0, 1]
+    assert data.group_counts([jnp.array(1), np.int8(1), 1.0]) == {1: 3}
+    with pytest.raises(TypeError, match="stratified takes one label for each of the 6 observations, got True"):
+        data.splitobs(DATA, stratified=True)
 
 
 def test_a_loader_with_its_own_collate():

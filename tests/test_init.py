@@ -176,3 +176,55 @@ def test_identity_init_moves_and_cuts(kernel):
     swapped = fx.Conv(kernel, 2, 2, pad="same", init=fx.identity_init(shift=(0,) * (len(kernel) + 1) + (1,)))(x)
     np.testing.assert_array_equal(swapped, x[..., ::-1])
     assert fx.identity_init(2, 2, gain=5, shift=1).tolist() == [[5, 0], [0, 5]]
+
+
+ONE_BY_ONE = [init for init in RANDOM if init is not fx.orthogonal]
+
+
+@pytest.mark.parametrize("init", [*ONE_BY_ONE, fx.zeros, fx.uniform, fx.kaiming_normal(gain=1.0)])
+def test_all_groups_of_a_convolution_are_drawn_at_once(init, monkeypatch):
+    keys, next_key = [], Generator.next_key
+    monkeypatch.setattr(Generator, "next_key", lambda self: keys.append(1) or next_key(self))
+    for make, shape in [
+        (lambda: fx.Conv((3, 3), 64, 128, groups=4, init=init), (3, 3, 16, 32)),
+        (lambda: fx.ConvTranspose((3, 3), 64, 128, groups=4, init=init), (3, 3, 16, 32)),
+        (lambda: fx.DepthwiseConv((3, 3), 960, 1920, init=init), (3, 3, 1, 2)),
+    ]:
+        keys.clear()
+        weight, one_group = np.asarray(make().weight), init(64, 64, fans=fans(*shape))
+        assert len(keys) == (init is not fx.zeros) * 2
+        assert weight.std() == pytest.approx(float(one_group.std()), rel=0.1, abs=1e-6)
+
+
+def test_fans_in_place_of_those_of_the_shape():
+    assert fx.kaiming_normal(1000, 10, fans=(4, 1)).std() == pytest.approx(np.sqrt(2 / 4), rel=0.1)
+    assert fx.glorot_uniform(1000, 10, fans=(1, 5)).std() == pytest.approx(np.sqrt(2 / 6), rel=0.1)
+    given = fx.lecun_normal(fans=(100, 100))
+    assert fx.Conv((3,), 80, 80, groups=2, init=given).weight.std() == pytest.approx(0.1, rel=0.1)
+    for wrong in (3, (3,)):
+        with pytest.raises(ValueError, match=r"fans takes a pair \(fan_in, fan_out\), got"):
+            fx.glorot_normal(3, 2, fans=wrong)
+    square = fx.Conv((1,), 8, 8, groups=2, init=fx.orthogonal).weight
+    for group in (square[0, :, :4], square[0, :, 4:]):
+        np.testing.assert_allclose(group.T @ group, np.eye(4), atol=1e-5)
+
+
+@pytest.mark.parametrize("init", [*RANDOM, fx.uniform, fx.sparse_init(sparsity=0.5)])
+def test_random_weights_are_floats(init):
+    with pytest.raises(TypeError, match="random weights are floats, such as dtype=float32, got dtype=int32"):
+        init(3, 2, dtype=jnp.int32)
+
+
+def test_shifts_that_make_no_sense():
+    for shift in (1.5, (1, 2, 3), "a"):
+        with pytest.raises(ValueError, match="identity_init takes as shift an int or one for each of 2 axes, got"):
+            fx.identity_init(3, 3, shift=shift)
+
+
+def test_drawing_under_jit_leaves_the_generator_as_it_was():
+    fx.seed(0)
+    jax.jit(lambda: fx.Dense(3, 2)(jnp.ones(3)))()
+    after = fx.normal(3)
+    fx.seed(0)
+    fx.Dense(3, 2)
+    assert (fx.normal(3) == after).all()

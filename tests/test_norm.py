@@ -290,8 +290,69 @@ def test_remove_weight_norms():
     assert not any(isinstance(part, fx.WeightNorm) for part in fx.tree.objects(model))
     assert model[0][0] is model[1].parts["a"] and type(model[2]) is fx.Dense
     alone = fx.WeightNorm(fx.Dense(2, 1))
-    assert fx.remove_weight_norms(alone) is alone.layer
+    assert type(fx.remove_weight_norms(alone)) is fx.Dense and alone(x).shape == (3, 1)
     plain = fx.Dense(2, 1)
     assert fx.remove_weight_norms(plain) is plain
     with pytest.raises(TypeError, match="a WeightNorm in a tuple cannot be replaced"):
         fx.remove_weight_norms([(fx.WeightNorm(fx.Dense(2, 1)),)])
+
+
+def test_remove_weight_norms_of_layers_that_share():
+    x, layer = single(3, 2), fx.Dense(2, 2)
+    one, two = fx.WeightNorm(layer), fx.WeightNorm(layer)
+    one.g, nested = 2 * one.g, fx.WeightNorm(two, "g")
+    nested.g = 3 * nested.g
+    model = fx.Chain(one, layer, two, nested)
+    wanted = model(x)
+    close(fx.remove_weight_norms(model)(x), wanted)
+    assert model[1] is layer and all(type(part) is fx.Dense for part in model)
+    assert model[0].bias is model[1].bias
+
+
+# ------------------------------------------------------------------ arrays of other sizes and types
+
+
+def test_arrays_without_entries():
+    for make, shape in [(lambda: fx.GroupNorm(4, 2), (0, 3, 4)), (lambda: fx.LayerNorm(4), (0, 4))]:
+        assert make()(np.zeros(shape)).shape == shape
+    assert fx.groupnorm(np.zeros((2, 0, 4)), 2).shape == (2, 0, 4) and fx.layernorm(np.zeros((3, 0))).shape == (3, 0)
+    layer = fx.InstanceNorm(3, track_stats=True, active=True)
+    layer(np.zeros((0, 4, 3)))
+    assert layer.mean.tolist() == [0, 0, 0] and layer.var.tolist() == [1, 1, 1]
+
+
+def test_statistics_that_do_not_fit():
+    x = single(6, 4)
+    for call, error, text in [
+        (lambda: fx.batchnorm(x, np.zeros(1), np.ones(1)), fx.SizeError, r"batchnorm expects mean of shape \(4,\)"),
+        (
+            lambda: fx.batchnorm(x, scale=np.ones((6, 4))),
+            fx.SizeError,
+            r"expects scale of shape \(4,\), got .* \(6, 4\)",
+        ),
+        (lambda: fx.batchnorm(x, np.zeros(4)), TypeError, "takes both running statistics or none, got mean"),
+        (lambda: fx.layernorm(x, axes=(1,)), ValueError, r"an int of at least 1, got \(1,\)"),
+        (lambda: fx.layernorm(x, axes=3), fx.SizeError, "expects an array with at least 3 axes"),
+        (lambda: fx.normalise(x, 2), fx.SizeError, r"normalise has no axis 2 in an array of shape \(6, 4\)"),
+    ]:
+        with pytest.raises(error, match=text):
+            call()
+    _, mean, var = fx.batchnorm(x, [0] * 4, [1] * 4, training=True)
+    close(mean, 0.1 * x.mean(0))
+    close(var, 0.9 + 0.1 * x.var(0, ddof=1))
+
+
+@pytest.mark.parametrize("function", [fx.layernorm, fx.rmsnorm, fx.normalise])
+def test_complex_numbers_have_absolute_values(function):
+    z = (single(3, 5) + 1j * single(3, 5, seed=1)).astype(np.complex64)
+    centred = z if function is fx.rmsnorm else z - z.mean(1, keepdims=True)
+    close(function(z), centred / np.sqrt((abs(centred) ** 2).mean(1, keepdims=True) + 1e-5), rtol=1e-3)
+
+
+def test_complex_gradients_of_both_forms_agree():
+    z = (single(3, 5) + 1j * single(3, 5, seed=1)).astype(np.complex64)
+    weight = single(3, 5, seed=2) + 1j * single(3, 5, seed=3)
+    rows, any_axis = (
+        jax.grad(lambda z, f=f: jnp.real(jnp.vdot(weight, f(z))))(z) for f in (fx.layernorm, fx.normalise)
+    )
+    close(rows, any_axis)

@@ -215,3 +215,50 @@ def test_no_gradients_flow_into_labels():
     of_x, of_w = fx.gradient(loss, jnp.array([0.0, 1.0, 1.0]), jnp.array([1.0, 5.0]))
     assert of_x is None or not np.any(of_x)
     assert of_w.tolist() == [1, 2]
+
+
+def test_indices_out_of_range_are_errors_not_the_nearest():
+    for make in (np.array, jnp.array):
+        y = fx.OneHotArray(make([0, 2, 1]), 3)
+        for position in (3, -4, [0, 3], (0, 3), [True, False]):
+            with pytest.raises(IndexError):
+                y[position]
+        assert y[[2, 0]].indices.tolist() == y[range(2, -1, -2)].indices.tolist() == [1, 0]
+        assert y[[True, False, True]].indices.tolist() == [0, 1]
+        np.testing.assert_array_equal(y[np.asarray(y)], [True] * 3)
+    assert jax.jit(lambda i: y[i].dense())(1).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: fx.onehotbatch([1], {1, 2}),
+            TypeError,
+            r"labels come in order, as in a list or a range, got \{1, 2\}",
+        ),
+        (lambda: fx.onehotbatch({1}, [1, 2]), TypeError, "values come in order"),
+        (lambda: fx.onehotbatch([1], 3), TypeError, "labels come in order, as in a list or a range, got 3"),
+        (lambda: fx.onecold([[1, 2]], {"a", "b"}), TypeError, "labels come in order"),
+        (lambda: fx.OneHotArray([1], 3.0), ValueError, "takes the number of labels, an int of at least 0, got 3.0"),
+        (lambda: fx.OneHotArray([1], -1), ValueError, "got -1"),
+        (
+            lambda: fx.onecold(fx.OneHotArray([1, 3], 3), "abc"),
+            IndexError,
+            "onecold expects indices from 0 to 2, got 3",
+        ),
+        (lambda: fx.onecold(fx.OneHotArray([-1], 3)), IndexError, "got -1"),
+    ],
+)
+def test_what_is_no_label_is_an_error(call, error, message):
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_labels_of_every_kind():
+    assert fx.onehotbatch([3, 1], jnp.array([1, 2, 3])).indices.tolist() == [2, 0]
+    assert fx.onehotbatch([float("nan"), "a"], ["a", np.nan]).indices.tolist() == [1, 0]
+    traced = jax.jit(lambda x: fx.onehotbatch(x, [1.0, float("nan")]).dense())(jnp.array([jnp.nan, 1.0]))
+    assert traced.tolist() == [[False, True], [True, False]]
+    assert fx.OneHotArray([], 3).shape == (0, 3) and fx.onecold(np.zeros((0, 3))).shape == (0,)
+    assert fx.onecold([[1, 2]], (label for label in "ab")).tolist() == ["b"]

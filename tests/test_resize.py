@@ -267,3 +267,46 @@ def test_an_angle_has_a_derivative_where_its_sine_is_zero():
     step = 1e-3
     ahead = (read(jnp.pi + step) - read(jnp.pi)) / step
     np.testing.assert_allclose(jax.jit(jax.grad(read))(jnp.pi), ahead, rtol=1e-2)
+
+
+# ------------------------------------------------------------------ edges
+
+
+def test_padding_with_a_value_that_the_type_cannot_hold():
+    bytes_ = np.array([1], np.uint8)
+    assert fx.pad_constant(bytes_, 1, 255, axes=0).tolist() == [255, 1, 255]
+    for value in (256, -1):
+        with pytest.raises(ValueError, match=f"cannot put {value} into an array of uint8; convert the array first"):
+            fx.pad_constant(bytes_, 1, value, axes=0)
+
+
+def test_the_value_of_a_padding_has_a_derivative():
+    f = lambda value: (fx.pad_constant(jnp.ones((1, 2, 3, 1)), 1, value) ** 2).sum()
+    assert jax.grad(f)(1.5) == jax.jit(jax.grad(f))(1.5) == 3 * (4 * 5 - 2 * 3)
+    assert jax.vmap(lambda value: fx.pad_constant([1.0, 2.0], 1, value, axes=0))(jnp.arange(2.0)).tolist() == [
+        [0, 1, 2, 0],
+        [1, 1, 2, 1],
+    ]
+
+
+def test_a_scale_that_leaves_nothing():
+    for scale in (1e-9, 0.1):
+        with pytest.raises(fx.SizeError, match="leaves at least 1"):
+            fx.upsample_linear(jnp.ones((1, 4, 1)), scale)
+    with pytest.raises(ValueError, match=r"Upsample takes as mode one of .*, got \['nearest'\]"):
+        fx.Upsample(2, ["nearest"])
+
+
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+def test_sampling_of_nothing_is_nothing(mode):
+    x = jnp.ones((2, 3, 3, 1))
+    assert fx.grid_sample(x, jnp.zeros((2, 0, 4, 2)), mode=mode).shape == (2, 0, 4, 1)
+    assert fx.grid_sample(x[:0], jnp.zeros((0, 1, 4, 2)), mode=mode).shape == (0, 1, 4, 1)
+    assert fx.imrotate(x[:, :0], 1.0, method=mode).shape == (2, 0, 3, 1)
+
+
+@pytest.mark.parametrize("padding", ["zeros", "border", "reflection"])
+def test_a_position_that_is_nan_reads_no_pixel(padding):
+    x, grid = jnp.ones((1, 3, 3, 1)), jnp.full((1, 1, 1, 2), jnp.nan)
+    assert bool(jnp.isnan(fx.grid_sample(x, grid, padding_mode=padding)).all())
+    assert fx.grid_sample(x, grid, mode="nearest", padding_mode=padding).ravel().tolist() == [0]

@@ -141,3 +141,7 @@ def test_decibels_and_back():
     np.testing.assert_allclose(fx.db_to_power(fx.power_to_db(s, ref=3.0), ref=3.0), s, rtol=1e-4, atol=1e-6)
     assert fx.power_to_db([0.0, 1.0], top_db=20.0).tolist() == [-20.0, 0.0]
     assert fx.power_to_db(jnp.array([0.0, 1.0], jnp.float16)).tolist() == [-80.0, 0.0]
+
+
+def test_decibels_of_nothing():
+    assert fx.power_to_db(jnp.zeros((0, 3))).shape == (0, 3)

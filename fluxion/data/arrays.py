@@ -150,7 +150,8 @@ def rpad_constant(x: Any, n: int | Sequence[int], value: Any = 0, axis: Axes = N
 def normalise(x: Any, axis: Axes = 0, eps: float = 1e-5) -> Any:
     """`(x - mean) / (std + eps)` along `axis`, the observations (MLUtils: `normalise`).
 
-    The standard deviation is the biased one. ValueError without observations. `fx.normalise` has its `eps` under the root, as normalisation layers do.
+    The standard deviation is the biased one. ValueError without observations. `fx.normalise` has its `eps` under the
+    root, as normalisation layers do.
 
     >>> import fluxion as fx
     >>> fx.data.normalise([1.0, 3.0], eps=0.0).tolist()

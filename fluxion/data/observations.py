@@ -52,6 +52,8 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 def _observations_of(part: Any, index: Any) -> Any:
     if isinstance(part, Observations) or (is_array(part) and isinstance(index, slice)):
         return part[index]
+    if type(index) is int and isinstance(part, np.ndarray):
+        return part[index]  # NumPy itself checks it, in a tenth of the time
     places = positions("getobs", index, len(part))  # JAX would take the nearest entry where there is none
     if places.ndim == 0:
         return part[int(places)]

@@ -13,8 +13,7 @@ from fluxion.errors import SizeError
 from fluxion.init import glorot_uniform
 from fluxion.layers.base import Layer, call_op, changed, inside, shape_of, size_of
 from fluxion.layers.basic import Dense
-from fluxion.layers.dropout import Dropout
-from fluxion.ops.activations import identity
+from fluxion.layers.dropout import dropout_of, make_dropout
 from fluxion.ops.arrays import is_concrete
 from fluxion.ops.attention import check_heads, dot_product_attention, join_masks, make_padding_mask
 from fluxion.ops.windows import is_integer, per_axis, short_tuple
@@ -36,9 +35,9 @@ class MultiHeadAttention(Layer):
     Called as `attention(q)`, `attention(q, kv)` or `attention(q, k, v)`, optionally with a `bias` as the fourth. Takes
     queries `(..., q_len, features)`, keys and values `(..., kv_len, features)`, gives `(..., q_len, outputs)`. `bias`,
     `mask` and `causal` are those of `dot_product_attention`; `lengths`, integers of shape `(...)`, are the numbers of
-    keys that count in each observation. `return_weights=True` gives `(outputs, weights)`. A `cache` made by the method
-    `cache` makes it go on where the last call stopped: queries attend to all that the cache holds, then to the new
-    keys up to their own position.
+    keys that count in each observation; the others must still be finite. `return_weights=True` gives `(outputs,
+    weights)`. A `cache` made by the method `cache` makes it go on where the last call stopped: queries attend to all
+    that the cache holds, then to the new keys up to their own position.
 
     >>> import fluxion as fx
     >>> import jax.numpy as jnp
@@ -93,11 +92,11 @@ class MultiHeadAttention(Layer):
         q, k, v = self._project("q_proj", q), self._project("k_proj", k), self._project("v_proj", k if v is None else v)
         if self.rotary is not None:
             q, k = self._turn(q, self.nheads, cache), self._turn(k, self.kv_heads, cache)
+        if lengths is not None:
+            mask = join_masks(mask, self._padding(lengths, k, cache))
         if cache is not None:
             mask = join_masks(mask, cache.attended(q))
             k, v = cache.append(k, v)
-        if lengths is not None:
-            mask = join_masks(mask, make_padding_mask(lengths, k.shape[-2]))
         options: dict[str, Any] = {"nheads": self.nheads, "kv_heads": self.kv_heads, "dropout": self.dropout}
         options |= {"mask": mask, "causal": causal and cache is None, "return_weights": return_weights}
         found = call_op(self, dot_product_attention, q, k, v, bias, **options)
@@ -131,6 +130,13 @@ class MultiHeadAttention(Layer):
         except SizeError as error:
             inside(error, f".{name}")
             raise
+
+    def _padding(self, lengths: Any, k: Array, cache: KVCache | None) -> Array:
+        lengths = jnp.asarray(lengths)
+        if lengths.shape != k.shape[:-2]:
+            got = f"got an array of shape {lengths.shape}"
+            raise SizeError(f"{self.typed()} expects lengths= of integers of shape {k.shape[:-2]}, {got}", self)
+        return make_padding_mask(lengths, k.shape[-2] if cache is None else cache.capacity)
 
     def _turn(self, x: Array, heads: int, cache: KVCache | None) -> Array:
         assert self.rotary is not None
@@ -202,17 +208,6 @@ class KVCache:
     def __repr__(self) -> str:
         filled = int(self.length) if is_concrete(self.length) else "..."
         return f"KVCache(length {filled} of {self.capacity})"
-
-
-def make_dropout(p: Any, rng: Generator | None) -> Callable[..., Any]:
-    """A Dropout layer, or the identity for a probability of 0, which then draws no random numbers."""
-    layer = Dropout(p, rng=rng)
-    return layer if layer.p > 0 else identity
-
-
-def dropout_of(function: Any) -> float:
-    """The probability that made a dropout of `make_dropout`."""
-    return getattr(function, "p", 0.0)
 
 
 def _sizes(dims: Any) -> Sizes:

@@ -91,7 +91,7 @@ class Cell(Layer):
 
     def unroll(self, x: Any, state: Any) -> tuple[Any, Array, Any]:
         """The state before the first step, and the outputs and states of all steps of `x`, whose first axis is time."""
-        x = self.project(x)
+        x = self.project(features(self, x, self.inputs, "input features"))
         start = self.match_state(state, x.shape[1:-1], x.dtype)
         states = self.scan(x, start)
         return start, self.output(states), states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -10,6 +11,7 @@ from jax import Array
 from fluxion.errors import SizeError
 from fluxion.layers.base import Layer, active_of, call_op, changed, input_array
 from fluxion.mode import is_training
+from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, at_least_float32
 from fluxion.ops.dropout import axes_tuple, dropout, probability
 from fluxion.random import Generator, generator
@@ -65,6 +67,17 @@ class Dropout(Dropping):
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return [self.p], changed(axes=(self.axes, None), active=(self.active, None))
+
+
+def make_dropout(p: Any, rng: Generator | None) -> Callable[..., Any]:
+    """A Dropout layer, or the identity for a probability of 0, which then draws no random numbers."""
+    layer = Dropout(p, rng=rng)
+    return layer if layer.p > 0 else identity
+
+
+def dropout_of(function: Any) -> float:
+    """The probability that made a dropout of `make_dropout`."""
+    return getattr(function, "p", 0.0)
 
 
 class AlphaDropout(Dropping):

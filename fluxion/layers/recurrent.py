@@ -11,9 +11,9 @@ import jax.numpy as jnp
 from jax import Array
 
 from fluxion.errors import CaptureError, SizeError
-from fluxion.layers.attention import dropout_of, make_dropout
 from fluxion.layers.base import Layer, changed, features, input_array, size_of, typed
 from fluxion.layers.cells import Cell, GRUCell, GRUv3Cell, LSTMCell, RNNCell, initialstates
+from fluxion.layers.dropout import dropout_of, make_dropout
 from fluxion.onehot import OneHotArray
 from fluxion.ops.activations import tanh
 from fluxion.ops.indexing import check_indices
@@ -166,8 +166,8 @@ class Recurrence(Recurrent):
 
 
 def _callable(cell: Any, name: str) -> Any:
-    if not callable(cell):
-        raise TypeError(f"{name} takes a cell, which is callable, got {typed(cell)}")
+    if not callable(cell) or isinstance(cell, type):
+        raise TypeError(f"{name} takes a cell, called as cell(x, state), got {typed(cell)}")
     return cell
 
 
@@ -181,7 +181,7 @@ def unroll(cell: Any, x: Any, state: Any) -> tuple[Any, Any, Any]:
     leaves = call.leaves()
 
     def context(x: Any, state: Any) -> Context:
-        return Context(call, (), lambda cell, _: cell(x, state), True)
+        return Context(call, (), lambda cell, _: _output_and_state(cell, cell(x, state)), True)
 
     def step(carry: Any, x: Array) -> Any:
         state, written = carry
@@ -194,10 +194,27 @@ def unroll(cell: Any, x: Any, state: Any) -> tuple[Any, Any, Any]:
     (after, written), _ = jax.eval_shape(step, (state, {}), jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
     if any(index < 0 for index in written):
         raise CaptureError(f"{typed(cell)} replaces an array in one of the places that share it, which no loop can do")
-    start = jax.tree.map(lambda part, new: jnp.broadcast_to(part, new.shape).astype(new.dtype), state, after)
+    start = _match_state(cell, state, after)
     (_, written), (y, states) = jax.lax.scan(step, (start, {index: leaves[index] for index in written}), x)
     call.write(written, context(x, state))
     return start, y, states
+
+
+def _output_and_state(cell: Any, result: Any) -> Any:
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"{typed(cell)} is no cell: cell(x, state) must give a pair (output, state)")
+    return result
+
+
+def _match_state(cell: Any, state: Any, after: Any) -> Any:
+    """`state` with the shapes and types of the state `after` a step, which may have a batch where `state` has none."""
+    try:
+        return jax.tree.map(lambda part, new: jnp.broadcast_to(part, new.shape).astype(new.dtype), state, after)
+    except ValueError:
+        shapes = " and one of ".join(str(jax.tree.map(jnp.shape, one)) for one in (state, after))
+        raise SizeError(
+            f"{typed(cell)} must keep the shapes of its state, got a state of {shapes} after a step"
+        ) from None
 
 
 class Bidirectional(Recurrent):

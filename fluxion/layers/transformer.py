@@ -10,10 +10,11 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.init import glorot_uniform
-from fluxion.layers.attention import KVCache, MultiHeadAttention, dropout_of, make_dropout
+from fluxion.layers.attention import KVCache, MultiHeadAttention
 from fluxion.layers.base import Layer, changed, features, inside, size_of
 from fluxion.layers.basic import Dense
 from fluxion.layers.containers import Chain
+from fluxion.layers.dropout import dropout_of, make_dropout
 from fluxion.layers.norm import LayerNorm
 from fluxion.ops.activations import identity, relu
 from fluxion.ops.transposed import branching
@@ -162,6 +163,8 @@ class _Stack(Layer):
 
     def __call__(self, x: Any, *memory: Any, cache: Any = None, **options: Any) -> Array:
         caches = [None] * len(self.layers) if cache is None else cache
+        if not isinstance(caches, (list, tuple)) or len(caches) != len(self.layers):
+            raise ValueError(f"{self.typed()} takes a list of {len(self.layers)} caches, as its method cache makes it")
         index = 0
         try:
             for index, (layer, own) in enumerate(zip(self.layers, caches, strict=True)):  # noqa: B007

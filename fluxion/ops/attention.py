@@ -144,6 +144,11 @@ def join_masks(*masks: Any) -> Array | None:
     given = [_booleans(mask) for mask in masks if mask is not None]
     if not given:
         return None
+    try:
+        jnp.broadcast_shapes(*(mask.shape for mask in given))
+    except ValueError:
+        shapes = " and ".join(str(mask.shape) for mask in given)
+        raise SizeError(f"attention expects masks that broadcast to each other, got shapes {shapes}") from None
     largest = max(given, key=jnp.ndim)
     return functools.reduce(jnp.logical_and, [match_rank(mask, largest) for mask in given])
 
@@ -227,9 +232,10 @@ def _shares(q: Array, k: Array, bias: Any, mask: Any, causal: bool, scale: Any) 
     scores = _products(q, k) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
     if bias is not None:
         scores = scores + _fitting("bias", _numbers(bias), scores)
-    mask = join_masks(mask, _lower(*scores.shape[-2:]) if causal else None)
-    if mask is not None:
-        scores = jnp.where(_fitting("mask", mask, scores), scores, -jnp.inf)
+    masks = [] if mask is None else [_fitting("mask", _booleans(mask), scores)]
+    allowed = join_masks(*masks, _lower(*scores.shape[-2:]) if causal else None)
+    if allowed is not None:
+        scores = jnp.where(match_rank(allowed, scores), scores, -jnp.inf)
     top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
     if bias is not None:  # only a bias brings +inf, and inf - inf would be NaN
         scores = jnp.where(scores == jnp.inf, 0, jnp.where(top == jnp.inf, -jnp.inf, scores))

@@ -120,7 +120,7 @@ def _scan(step: Callable[..., Any], start: Any, xs: Any) -> Any:
 
 def _before(start: Array, states: Array) -> Array:
     """The states before every step."""
-    return jnp.concatenate([start[None], states[:-1]])
+    return jnp.concatenate([start[None], states])[:-1]
 
 
 def _times_transposed(weight: Array) -> Callable[[Array], Array]:

@@ -10,7 +10,8 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32, match_rank
-from fluxion.ops.attention import split_heads
+from fluxion.ops.attention import check_heads, split_heads
+from fluxion.ops.windows import is_integer
 
 
 def rotary(
@@ -30,6 +31,7 @@ def rotary(
      [0.54  0.841]]
     """
     x = as_float(x)
+    check_heads("rotary", nheads, nheads)
     if x.ndim < 2 or x.shape[-1] % (2 * nheads):
         wanted = f"(..., length, features) with an even number of features in each of {nheads} heads"
         raise SizeError(f"rotary expects an array {wanted}, got one of shape {x.shape}")
@@ -55,9 +57,11 @@ def positional_encoding(length: int, size: int, *, base: float = 10000.0) -> Arr
     [[0.    1.   ]
      [0.841 0.54 ]]
     """
+    if not all(is_integer(count) and count >= 0 for count in (length, size)):
+        raise ValueError(f"positional_encoding takes a length and a size, ints of at least 0, got {length!r}, {size!r}")
     angles = np.arange(length)[:, None] * np.asarray(base, float) ** (-np.arange(0, size, 2) / size)
     pairs = np.stack([np.sin(angles), np.cos(angles)], -1)
-    return jnp.asarray(pairs.reshape(length, -1)[:, :size], float)
+    return jnp.asarray(pairs.reshape(length, 2 * angles.shape[1])[:, :size], float)
 
 
 def _positions(positions: Any, x: Array) -> Array:

@@ -161,8 +161,8 @@ def _pixels(x: Array, places: list[Array]) -> Array:
         inside = inside & (place >= 0) & (place < size)
         flat = flat * size + jnp.clip(place, 0, size - 1)
     rows = x.reshape(x.shape[0], math.prod(sizes), x.shape[-1])
-    places = flat.reshape(x.shape[0], math.prod(flat.shape[1:]), 1)
-    taken = jnp.take_along_axis(rows, places, axis=1, mode="clip")
+    row = flat.reshape(x.shape[0], math.prod(flat.shape[1:]), 1)
+    taken = jnp.take_along_axis(rows, row, axis=1, mode="clip")
     return jnp.where(inside[..., None], taken.reshape(*flat.shape, x.shape[-1]), jnp.zeros((), x.dtype))
 
 

@@ -203,7 +203,8 @@ def mel_spectrogram(
 ) -> Array:
     """`spectrogram(x, n_fft, ...) @ melscale_filterbanks(...)`: `(..., time)` becomes `(..., frames, n_mels)`.
 
-    `options` are those of `spectrogram`. TypeError for complex signals, whose spectrum has two sides. torchaudio: `MelSpectrogram`, whose hop is `n_fft // 2`.
+    `options` are those of `spectrogram`. TypeError for complex signals, whose spectrum has two sides. torchaudio:
+    `MelSpectrogram`, whose hop is `n_fft // 2`.
 
     >>> import fluxion as fx
     >>> fx.mel_spectrogram(fx.ones(8, 16000), 16000, 512, n_mels=40).shape

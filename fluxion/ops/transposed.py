@@ -31,7 +31,7 @@ def linear(function: Callable[..., Array], transpose: Callable[..., Array], x: A
     >>> jax.grad(lambda x: linear(double, half, x))(1.0).item()
     2.0
     """
-    return _linear.bind(jax.numpy.asarray(x), function=function, transpose=transpose, options=options)
+    return _linear.bind(jnp.asarray(x), function=function, transpose=transpose, options=options)
 
 
 def branching(x: Any) -> Array:
@@ -74,7 +74,7 @@ def _transposed(dy: Any, x: Any, *, function: Any, transpose: Any, options: Any)
 
 
 def _batched(operands: Any, axes: Any, **parameters: Any) -> tuple[Array, int]:
-    return _linear.bind(jax.numpy.moveaxis(operands[0], axes[0], 0), **parameters), 0
+    return _linear.bind(jnp.moveaxis(operands[0], axes[0], 0), **parameters), 0
 
 
 _linear.def_impl(jax.jit(_apply, static_argnames=("function", "transpose", "options")))

@@ -82,6 +82,7 @@ def attention(*arrays, **options):
         (attention(X, X[..., :2], X), fx.SizeError, "expects as many features per head in q as in k"),
         (attention(X, X, X, mask=np.ones((3, 3))), TypeError, "attention takes booleans as its mask"),
         (attention(X, X, X, np.ones((3, 3), bool)), TypeError, "got booleans; pass them as mask="),
+        (attention(X, X, X, mask=np.ones((3, 2), bool), causal=True), fx.SizeError, "expects a mask that broadcasts"),
         (
             attention(X, X, X, mask=np.ones((2, 3, 3), bool)),
             fx.SizeError,
@@ -152,6 +153,7 @@ def make_padding_mask(draw):
     "rotary",
     errors=[
         (lambda: fx.rotary(np.ones((2, 6)), nheads=2), fx.SizeError, "an even number of features in each of 2 heads"),
+        (lambda: fx.rotary(np.ones((2, 4)), nheads=0), ValueError, "rotary takes an int of at least 1 as nheads"),
         (lambda: fx.rotary(np.ones((2, 4)), np.arange(3)), fx.SizeError, "expects positions that broadcast to (2,)"),
     ],
 )
@@ -174,9 +176,12 @@ def rotary(draw):
     )
 
 
-@case("positional_encoding")
+@case(
+    "positional_encoding",
+    errors=[(lambda: fx.positional_encoding(-1, 4), ValueError, "ints of at least 0, got -1, 4")],
+)
 def positional_encoding(draw):
-    length, size = draw.size(), draw.size(5)
+    length, size = draw.size(4, 0), draw.size(5)
 
     def expected(p):
         return np.array(
@@ -184,7 +189,7 @@ def positional_encoding(draw):
                 [(np.cos if i % 2 else np.sin)(place * 10000.0 ** (-(i - i % 2) / size)) for i in range(size)]
                 for place in range(length)
             ]
-        )
+        ).reshape(length, size)
 
     return Sample(lambda: lambda: fx.positional_encoding(length, size), expected=expected, gradients=False, vmap=False)
 

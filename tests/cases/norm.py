@@ -52,6 +52,9 @@ def channel_errors(name):
         (lambda: make(3.0), ValueError, f"{name} takes sizes that are ints of at least 1, got 3.0"),
         (lambda: make(3, "relu"), TypeError, f"{name} takes a function as its activation"),
         (lambda: make(3, active="on"), ValueError, f"{name} takes active=True, False, None or \"auto\", got 'on'"),
+        (lambda: make(3, eps=None), ValueError, f"{name} takes as eps a number of at least 0, got None"),
+        (lambda: make(3, momentum=None), ValueError, f"{name} takes as momentum a number from 0 to 1, got None"),
+        (lambda: make(3, momentum=1.1), ValueError, "got 1.1"),
     ]
 
 
@@ -106,6 +109,17 @@ def instance_norm(draw):
     errors=[
         (lambda: fx.GroupNorm(10, 3), ValueError, "GroupNorm has 10 channels; groups=3 must divide them"),
         (lambda: fx.GroupNorm(10, 0), ValueError, "GroupNorm takes sizes that are ints of at least 1, got 0"),
+        (lambda: fx.GroupNorm(10, 2, eps=-1.0), ValueError, "GroupNorm takes as eps a number of at least 0, got -1.0"),
+        (
+            lambda: fx.groupnorm(np.ones((2, 4)), 2.0),
+            ValueError,
+            "groupnorm takes as groups an int of at least 1, got 2",
+        ),
+        (
+            lambda: fx.groupnorm(np.ones((2, 4)), 2, np.ones(1)),
+            fx.SizeError,
+            "groupnorm expects scale of shape (4,), got an array of shape (1,)",
+        ),
         (
             lambda: fx.GroupNorm(4, 2)(np.ones((2, 3))),
             fx.SizeError,
@@ -222,8 +236,10 @@ def torch_weight_norm(p, axes):
         (
             lambda: fx.WeightNorm(fx.Dense(2, 3), axes=2),
             ValueError,
-            "WeightNorm takes axes of its weight, which has 2, got axes=(2,)",
+            "WeightNorm takes axes of its weight, which has 2, got axes=2",
         ),
+        (lambda: fx.WeightNorm(fx.Dense(2, 3), axes=()), ValueError, "which has 2, got axes=()"),
+        (lambda: fx.WeightNorm(fx.Dense(2, 3), axes="0"), ValueError, "which has 2, got axes='0'"),
         (
             lambda: fx.Chain(fx.WeightNorm(fx.Dense(2, 3)))(np.ones(3)),
             fx.SizeError,

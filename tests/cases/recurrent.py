@@ -265,8 +265,25 @@ class Momentum:
         return {"place": 1.0, "velocity": 0.0}
 
 
+class Wrong:
+    """A cell whose state starts with another shape than it goes on with, or that gives no pair."""
+
+    def __init__(self, pair):
+        self.pair = pair
+
+    def initialstates(self):
+        return np.zeros(2, np.float32)
+
+    def __call__(self, x, state):
+        return (x, x) if self.pair else x
+
+
 @case("Recurrence", errors=[
-    (lambda: fx.Recurrence(3), TypeError, "Recurrence takes a cell, which is callable, got 3"),
+    (lambda: fx.Recurrence(fx.RNNCell), TypeError, "Recurrence takes a cell, called as cell(x, state), got"),
+    (lambda: fx.Recurrence(Wrong(False))(np.ones((4, 3))), TypeError, "must give a pair (output, state)"),
+    (lambda: fx.Recurrence(Wrong(True))(np.ones((4, 3))), fx.SizeError,
+     "must keep the shapes of its state, got a state of (2,) and one of (3,) after a step"),
+    (lambda: fx.Recurrence(3), TypeError, "Recurrence takes a cell, called as cell(x, state), got 3"),
     (lambda: fx.Recurrence(fx.tanh)(np.ones((2, 3))), TypeError,
      "initialstates takes a cell or layer that has a method initialstates(), got tanh"),
     (lambda: fx.Recurrence(fx.GRUCell(3, 2))(np.ones((2, 5, 4))), fx.SizeError,
@@ -294,6 +311,8 @@ def recurrence(draw):
 
 
 @case("Bidirectional", errors=[
+    (lambda: fx.Bidirectional(fx.RNNCell(3, 2), fx.RNNCell(4, 2))(np.ones((4, 3))), fx.SizeError,
+     "RNNCell(4, 2) expects 4 input features (last axis), got an array of shape (4, 3)"),
     (lambda: fx.Bidirectional(fx.RNNCell(3, 2), fx.RNNCell(3, 2))(np.ones((4, 3)), np.ones(2)), TypeError,
      "Bidirectional(RNNCell(3, 2), RNNCell(3, 2)) takes as its state a pair (forward, backward), got array(2,)"),
 ])  # fmt: skip

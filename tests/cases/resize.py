@@ -49,9 +49,10 @@ def padding(name, mode, reference=None):
             (
                 lambda: getattr(fx, name)(ones(2, 2), 1, axes=(0, -2)),
                 ValueError,
-                "axes that differ, from -2 to 1",
+                "axes that differ, of an array with 2",
             ),
-            (lambda: getattr(fx, name)(ones(2, 2), 1, axes=2), ValueError, "axes that differ, from -2 to 1"),
+            (lambda: getattr(fx, name)(ones(2, 2), 1, axes=2), ValueError, "an array with 2 axes, got 2"),
+            (lambda: getattr(fx, name)(ones(2, 2), 1, axes=1.0), ValueError, "an array with 2 axes, got 1.0"),
         ],
     )
     def sample(draw):
@@ -257,6 +258,16 @@ def pixel_shuffle_layer(draw):
         (lambda: fx.grid_sample(ones(1, 4, 4, 3), ones(1, 4, 2)), fx.SizeError, "expects a grid"),
         (lambda: fx.grid_sample(ones(1, 1, 1, 1), ones(1, 1, 1, 2), mode="cubic"), ValueError, "got 'cubic'"),
         (
+            lambda: fx.grid_sample(ones(1, 0, 4, 3), ones(1, 4, 4, 2)),
+            fx.SizeError,
+            "with sizes of at least 1, got an ar",
+        ),
+        (
+            lambda: fx.grid_sample(ones(1, 1, 1, 1), 1j * ones(1, 1, 1, 2)),
+            TypeError,
+            "as grid real numbers, got complex",
+        ),
+        (
             lambda: fx.grid_sample(ones(1, 1, 1, 1), ones(1, 1, 1, 2), padding_mode="same"),
             ValueError,
             "padding_mode takes one of 'zeros', 'border', 'reflection', got 'same'",
@@ -320,6 +331,8 @@ def rotated(x, angle, method, centre):
         (lambda: fx.imrotate(ones(2, 2, 2, 1), ones(3)), fx.SizeError, "one angle, or one for each of 2 images"),
         (lambda: fx.imrotate(ones(2, 2, 2, 1), 1, method="cubic"), ValueError, "method takes one of 'bilinear', 'near"),
         (lambda: fx.imrotate(ones(2, 2, 2, 1), 1, centre=(1,)), ValueError, "as centre a pair (row, column), got (1,)"),
+        (lambda: fx.imrotate(ones(2, 2, 2, 1), 1, centre=1), ValueError, "as centre a pair (row, column), got 1"),
+        (lambda: fx.imrotate(ones(2, 2, 2, 1), 1j), TypeError, "imrotate takes as angle real numbers, got complex64"),
     ],
 )
 def imrotate(draw):

@@ -59,6 +59,8 @@ periodic_window("hamming_window", "hamming")
         (lambda: fx.stft(np.ones(9), 0), ValueError, "n_fft takes an int of at least 1, got 0"),
         (lambda: fx.stft(np.ones(9), 8.0), ValueError, "n_fft takes an int of at least 1, got 8.0"),
         (lambda: fx.stft(np.ones(9), 8, hop=0), ValueError, "hop takes an int of at least 1, got 0"),
+        (lambda: fx.stft(np.ones(9), 8, window="hann"), TypeError, "real numbers, such as fluxion.hann_window(8), got"),
+        (lambda: fx.stft(np.ones(9), 8, window=1j * np.ones(8)), TypeError, "got an array of complex128"),
     ],
 )
 def stft(draw):
@@ -173,6 +175,8 @@ MEL_OPTIONS = ((129, 5, 8000, 0.0, None), (129, 3, 8000, 300.0, 2000.0), (1025, 
         (lambda: fx.melscale_filterbanks(9, 1.5, 8000), ValueError, "n_mels takes an int of at least 1, got 1.5"),
         (lambda: fx.melscale_filterbanks(9, 3, 8000, fmin=4000), ValueError, "fmin takes a frequency from 0 to below"),
         (lambda: fx.melscale_filterbanks(9, 3, 8000, fmin=-1), ValueError, "got -1"),
+        (lambda: fx.melscale_filterbanks(9, 3, 0), ValueError, "sample_rate takes a number above 0, got 0"),
+        (lambda: fx.melscale_filterbanks(9, 3, "8000"), ValueError, "sample_rate takes a number above 0, got '8000'"),
     ],
 )
 def melscale_filterbanks(draw):
@@ -197,6 +201,8 @@ def melscale_filterbanks(draw):
             ValueError,
             "n_mels takes an int of at least 1",
         ),
+        (lambda: fx.mel_spectrogram(1j * np.ones(300), 8000, 256), TypeError, "real signals, got complex64"),
+        (lambda: fx.mel_spectrogram(1.0, 8000, 256), fx.SizeError, "mel_spectrogram expects signals (..., time)"),
     ],
 )
 def mel_spectrogram(draw):
@@ -221,6 +227,11 @@ def mel_spectrogram(draw):
     "power_to_db",
     errors=[
         (lambda: fx.power_to_db([1.0], amin=0.0), ValueError, "amin takes a number above 0, got 0.0"),
+        (
+            lambda: fx.power_to_db([1j]),
+            TypeError,
+            "power_to_db takes real numbers, such as abs(stft(x)) ** 2, got comp",
+        ),
         (lambda: fx.power_to_db([1.0], top_db=-1), ValueError, "top_db takes a number of at least 0, or None, got -1"),
     ],
 )
