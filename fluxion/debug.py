@@ -20,7 +20,7 @@ class debug:
 
     `index=True` checks the indices that Embedding, gather, scatter, one-hot labels and losses get: a wrong one raises
     the IndexError (or ValueError) that it raises where its value is known before. Without it, an index out of range in
-    compiled code gives NaN. `nan=True` makes the first operation that gives NaN a FloatingPointError, by running a
+    compiled code gives NaN. `nan=True` makes an operation that gives NaN a FloatingPointError, by running a
     program whose results hold NaN again, operation by operation; a NaN on purpose counts too. None leaves a check as it
     is. Switching compiles anew, and no program takes over its inputs meanwhile, so that model and optimiser are as
     before the call that failed. Under a `jax.jit` of your own, outside `with`, the error is a JaxRuntimeError that
