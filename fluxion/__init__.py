@@ -2,7 +2,7 @@
 
 from types import ModuleType as _Module
 
-from fluxion import data, random, tree
+from fluxion import data, kernels, random, tree
 from fluxion._cache import enable_disk_cache as _enable_disk_cache
 from fluxion.compile import compile, eager, explain
 from fluxion.data import DataLoader
@@ -44,6 +44,7 @@ from fluxion.init import (
     uniform,
     zeros,
 )
+from fluxion.kernels.modes import precise
 from fluxion.layers import (
     GRU,
     LSTM,
@@ -284,7 +285,7 @@ from fluxion.tree import (
 )
 
 __version__ = "0.1.0"
-_SUBMODULES = ("data", "random", "schedules", "tree")
+_SUBMODULES = ("data", "kernels", "random", "schedules", "tree")
 __all__ = [
     name
     for name, value in list(globals().items())

@@ -30,6 +30,7 @@ from fluxion.compile.landing import run_and_land
 from fluxion.compile.report import Report, differences, report_of
 from fluxion.compile.trace import Call, CannotCompile, Context, NeedsGenerator, brief
 from fluxion.debug import is_debugging, raising
+from fluxion.kernels.modes import current_mode
 from fluxion.mode import inside_gradient
 from fluxion.tree.rebuild import child_path, find_paths
 from fluxion.tree.structure import NUMBER
@@ -223,7 +224,7 @@ def run(task: Task, f: Any, args: Sequence[Any], generator: Any = None) -> Any:
         return _eagerly(task, call)
     if call.traced or not outside_traces():
         return _guarded(task, call)
-    key = (task.key, inside_gradient(), is_debugging(), call.structure)
+    key = (task.key, inside_gradient(), is_debugging(), current_mode(), call.structure)
     family = _families.get(key)
     if family is None:
         family = _families[key] = Family()

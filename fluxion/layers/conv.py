@@ -15,7 +15,6 @@ from fluxion.init import fans, glorot_uniform
 from fluxion.layers.base import (
     Layer,
     activation_argument,
-    add_bias,
     call_op,
     changed,
     draw,
@@ -114,7 +113,7 @@ class _Convolution(Layer):
     def __call__(self, x: Any) -> Array:
         x = match_half(input_array(self, x), self.weight)
         options = {name: getattr(self, name) for name in self.options}
-        return self.activation(add_bias(call_op(self, type(self).op, x, self.weight, **options), self.bias))
+        return call_op(self, type(self).op, x, self.weight, bias=self.bias, activation=self.activation, **options)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         positional = [*self._sizes(self.weight, self.groups), *activation_argument(self.activation)]

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from fluxion.errors import SizeError
+from fluxion.kernels.convolution import Convolution, convolution, input_gradient
+from fluxion.kernels.fused import finished_convolution
+from fluxion.kernels.xla import exchange_channels, flip_kernel
+from fluxion.ops.activations import identity, relu, relu6
+from fluxion.ops.arrays import match_rank
 from fluxion.ops.windows import (
+    Windows,
     check_axes,
     check_positions,
     fitting_windows,
@@ -22,7 +29,17 @@ from fluxion.ops.windows import (
 
 
 def conv(
-    x: Any, w: Any, *, stride: Any = 1, pad: Any = 0, dilation: Any = 1, groups: int = 1, flipped: bool = False
+    x: Any,
+    w: Any,
+    *,
+    stride: Any = 1,
+    pad: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    flipped: bool = False,
+    scale: Any = None,
+    bias: Any = None,
+    activation: Callable[..., Any] = identity,
 ) -> Array:
     """Convolution of `x` of shape `(batch, *sizes, in)` with `w` of shape `(*kernel, in // groups, out)`.
 
@@ -35,6 +52,9 @@ def conv(
     pair `(low, high)` for each axis, all lows and highs in one tuple, or "same" for `ceil(size / stride)` positions.
     `groups` splits the channels into that many independent convolutions.
 
+    The result is `activation(y * scale + bias)`, with `scale` and `bias` of shape `(out,)`, None for none: all in one
+    pass over memory where a generated kernel computes it and the activation is relu or relu6.
+
     SizeError where `x` does not suit `w`, ValueError where another argument makes no sense.
 
     >>> import fluxion as fx
@@ -43,11 +63,21 @@ def conv(
     (1, 14, 14, 8)
     """
     w = check_weight("conv", w, "(*kernel, in // groups, out)")
-    return _convolve("conv", jnp.asarray(x), flip_kernel(w) if flipped else w, stride, pad, dilation, groups)
+    finish = _Finish(scale, bias, activation)
+    return _convolve("conv", jnp.asarray(x), flip_kernel(w) if flipped else w, stride, pad, dilation, groups, finish)
 
 
 def conv_transpose(
-    x: Any, w: Any, *, stride: Any = 1, pad: Any = 0, outpad: Any = 0, dilation: Any = 1, groups: int = 1
+    x: Any,
+    w: Any,
+    *,
+    stride: Any = 1,
+    pad: Any = 0,
+    outpad: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    bias: Any = None,
+    activation: Callable[..., Any] = identity,
 ) -> Array:
     """Transposed convolution: the gradient of `conv` with respect to its input, for the same arguments and weight.
 
@@ -75,18 +105,24 @@ def conv_transpose(
         for span, (low, high), step in zip(spans, crops, strides, strict=True)
     )
     check_positions(name, x, needed, "pad")
-    return _dilated(
-        x,
-        exchange_channels(flip_kernel(w), groups),
-        window_strides=(1,) * spatial,
-        padding=tuple((span - 1 - low, span - 1 - high) for span, (low, high) in zip(spans, crops, strict=True)),
-        lhs_dilation=strides,
-        rhs_dilation=dilations,
-        feature_group_count=groups,
-    )
+    axes = zip(x.shape[1:-1], strides, spans, crops, strict=True)
+    sizes = tuple((size - 1) * step + span - sum(crop) for size, step, span, crop in axes)
+    geometry = _geometry(x.shape[0], sizes, w, Windows(w.shape[:-2], strides, crops, dilations), groups)
+    finish = _Finish(None, bias, activation).checked(name, geometry.inputs)
+    return finish.after(input_gradient(*_common_type(x, w), geometry))
 
 
-def depthwiseconv(x: Any, w: Any, *, stride: Any = 1, pad: Any = 0, dilation: Any = 1) -> Array:
+def depthwiseconv(
+    x: Any,
+    w: Any,
+    *,
+    stride: Any = 1,
+    pad: Any = 0,
+    dilation: Any = 1,
+    scale: Any = None,
+    bias: Any = None,
+    activation: Callable[..., Any] = identity,
+) -> Array:
     """Convolution of each channel by itself, with `w` of shape `(*kernel, multiplier, in)`.
 
     Takes `in` channels and gives `in * multiplier`: channel `c * multiplier + m` is `conv` of input channel `c` with
@@ -99,7 +135,8 @@ def depthwiseconv(x: Any, w: Any, *, stride: Any = 1, pad: Any = 0, dilation: An
     """
     w = check_weight("depthwiseconv", w, "(*kernel, multiplier, in)")
     groups = group_count(w.shape[-1])
-    return _convolve("depthwiseconv", jnp.asarray(x), exchange_channels(w, groups), stride, pad, dilation, groups)
+    x, w, finish = jnp.asarray(x), exchange_channels(w, groups), _Finish(scale, bias, activation)
+    return _convolve("depthwiseconv", x, w, stride, pad, dilation, groups, finish)
 
 
 def check_weight(name: str, w: Any, layout: str) -> Array:
@@ -124,42 +161,64 @@ def check_groups(name: str, inputs: int, outputs: int, groups: int) -> None:
         raise ValueError(f"{name} has {inputs} input and {outputs} output channels; groups={groups} must divide both")
 
 
-def flip_kernel(w: Array) -> Array:
-    """`w` with its spatial axes in reverse order."""
-    return jnp.flip(w, tuple(range(w.ndim - 2)))
+class _Finish(NamedTuple):
+    """What becomes of a convolution: `activation(y * scale + bias)`."""
+
+    scale: Any
+    bias: Any
+    activation: Callable[..., Any]
+
+    def checked(self, name: str, outputs: int) -> _Finish:
+        """The same with arrays; SizeError unless each has one number for each output channel."""
+        given = {"scale": self.scale, "bias": self.bias}
+        arrays = {key: jnp.asarray(value) for key, value in given.items() if value is not None}
+        for key, array in arrays.items():
+            if array.shape != (outputs,):
+                raise SizeError(f"{name} expects {key} of shape ({outputs},), got an array of shape {array.shape}")
+        return self._replace(**arrays)
+
+    def of(self, x: Array, w: Array, geometry: Convolution) -> Array:
+        """The finished convolution of two arrays of one type."""
+        extras = [value for value in (self.scale, self.bias) if value is not None]
+        if any(value.dtype != x.dtype for value in extras) or not jnp.issubdtype(x.dtype, jnp.floating):
+            return self.after(convolution(x, w, geometry))
+        name = next((name for name, function in _FUSED if function is self.activation), None)
+        y = finished_convolution(x, w, geometry, scale=self.scale, bias=self.bias, activation=name or "identity")
+        return y if name else self.activation(y)
+
+    def after(self, y: Array) -> Array:
+        """The same from what was stored."""
+        if self.scale is not None:
+            y = y * match_rank(self.scale, y)
+        return self.activation(y if self.bias is None else y + match_rank(self.bias, y))
 
 
-def exchange_channels(w: Array, groups: int) -> Array:
-    """A weight `(*kernel, out // groups, in)` in the layout `(*kernel, in // groups, out)` of `conv`."""
-    *kernel, outputs, inputs = w.shape
-    grouped = w.reshape(*kernel, outputs, groups, inputs // groups)
-    return jnp.swapaxes(grouped, -3, -1).reshape(*kernel, inputs // groups, groups * outputs)
+_FUSED = (("identity", identity), ("relu", relu), ("relu", jax.nn.relu), ("relu6", relu6), ("relu6", jax.nn.relu6))
 
 
-def _convolve(name: str, x: Array, w: Array, stride: Any, pad: Any, dilation: Any, groups: Any) -> Array:
+def _convolve(
+    name: str, x: Array, w: Array, stride: Any, pad: Any, dilation: Any, groups: Any, finish: _Finish
+) -> Array:
     groups = group_count(groups)
     channels = w.shape[-2] * groups
     check_axes(name, x, w.ndim - 2)
     check_groups(name, channels, w.shape[-1], groups)
     _check_channels(name, x, channels)
     windows = fitting_windows(name, x, w.shape[:-2], stride, pad, dilation)
-    return _dilated(
-        x,
-        w,
-        window_strides=windows.strides,
-        padding=windows.pads,
-        rhs_dilation=windows.dilations,
-        feature_group_count=groups,
-    )
+    finish = finish.checked(name, w.shape[-1])
+    return finish.of(*_common_type(x, w), _geometry(x.shape[0], x.shape[1:-1], w, windows, groups))
 
 
-def _dilated(x: Array, w: Array, **windows: Any) -> Array:
-    """XLA's convolution in our layout, in the float type that the two arrays have in common."""
+def _geometry(batch: int, sizes: tuple[int, ...], w: Array, windows: Windows, groups: int) -> Convolution:
+    """`conv` of an input of these sizes with `w`."""
+    kernel, strides, pads, dilations = windows
+    return Convolution(batch, sizes, w.shape[-2] * groups, kernel, w.shape[-1], strides, pads, dilations, groups)
+
+
+def _common_type(x: Array, w: Array) -> tuple[Array, Array]:
+    """Both arrays in the float type that they have in common."""
     dtype = jnp.result_type(x.dtype, w.dtype, float)
-    last = x.ndim - 1
-    outer, kernel = (0, last, *range(1, last)), (last, last - 1, *range(last - 1))
-    layout = jax.lax.ConvDimensionNumbers(outer, kernel, outer)
-    return jax.lax.conv_general_dilated(x.astype(dtype), w.astype(dtype), dimension_numbers=layout, **windows)
+    return x.astype(dtype), w.astype(dtype)
 
 
 def _transposed_crops(

@@ -1,0 +1,363 @@
+"""Functions of generated code: loops and branches that are written as those of Python are.
+
+    with kernel.parallel(tasks) as f:                   # f.task is the number of the task
+        a, b, c = f[a], f[b], f[c]                      # buffers as pointers
+        total = f.tile(4, 2)                            # 4 x 2 vectors, held in registers
+        for k in f.range(depth, carry=total):           # the body runs once, and emits the loop's code
+            for row in range(4):                        # a loop of Python is unrolled
+                x = a.splat(row * depth + k)
+                for column in range(2):
+                    total[row, column] = f.fma(x, b.load(...), total[row, column])
+
+What a loop changes from one round to the next is named in `carry`; everything else is computed anew in each round. The
+code is in LLVM's form of static single assignment from the start, so its optimiser has nothing to find: values stay in
+registers because they never had another place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import llvmlite.ir as ir
+
+from fluxion.kernels.machine import Machine
+from fluxion.kernels.values import (
+    POINTER,
+    Index,
+    Number,
+    Pointer,
+    constant,
+    intrinsic_suffix,
+    ir_type,
+)
+
+_I32, _I64 = ir.IntType(32), ir.IntType(64)
+
+
+class Tile:
+    """Values that a loop carries: `tile[i]`, or `tile[row, column]` in a tile of so many columns."""
+
+    def __init__(self, values: Sequence[Number], columns: int = 1) -> None:
+        self.values, self.columns = list(values), columns
+
+    @property
+    def rows(self) -> int:
+        """How many rows there are."""
+        return len(self.values) // self.columns
+
+    def _place(self, key: int | tuple[int, int]) -> int:
+        return key if isinstance(key, int) else key[0] * self.columns + key[1]
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Number:
+        return self.values[self._place(key)]
+
+    def __setitem__(self, key: int | tuple[int, int], value: Number) -> None:
+        self.values[self._place(key)] = value
+
+
+class Function:
+    """A function of generated code, while it is written; `ir` is llvmlite's builder."""
+
+    def __init__(self, module: ir.Module, machine: Machine, name: str, arguments: Sequence[str]) -> None:
+        """`arguments` are types: "int64", "float32" ..., or "float32*" for a pointer to such."""
+        kinds = [POINTER if kind.endswith("*") else ir_type(kind) for kind in arguments]
+        self.machine, self.module = machine, module
+        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
+        self.function.linkage = "internal"
+        self.ir = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.arguments: list[Any] = [
+            Pointer(self, value, kind[:-1]) if kind.endswith("*") else Number(self, value, kind)
+            for value, kind in zip(self.function.args, arguments, strict=True)
+        ]
+        self._open = 0
+
+    # ---------------------------------------------------------------- numbers
+
+    def lanes(self, dtype: str = "float32") -> int:
+        """How many numbers of this type a vector holds."""
+        return self.machine.lanes(dtype)
+
+    def constant(self, value: float, dtype: str, lanes: int | None = None) -> Number:
+        """A constant, the same in all lanes."""
+        return Number(self, constant(value, dtype, lanes), dtype, lanes)
+
+    def zero(self, dtype: str = "float32", lanes: int | None = None) -> Number:
+        """A vector of zeros."""
+        return self.constant(0, dtype, lanes or self.lanes(dtype))
+
+    def index(self, value: Index) -> ir.Value:
+        """LLVM's 64-bit value of an index."""
+        return _I64(value) if isinstance(value, int) else value.ir
+
+    def number(self, value: Index) -> Number:
+        """An index as a Number, also where it is known already."""
+        return self.constant(value, "int64") if isinstance(value, int) else value
+
+    def splat(self, scalar: Number, lanes: int | None) -> Number:
+        """A vector all of whose lanes hold `scalar`."""
+        lanes = lanes or self.lanes(scalar.dtype)
+        undefined = ir.Constant(ir_type(scalar.dtype, lanes), ir.Undefined)
+        one = self.ir.insert_element(undefined, scalar.ir, _I32(0))
+        same = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
+        return Number(self, self.ir.shuffle_vector(one, undefined, same), scalar.dtype, lanes)
+
+    def lane_numbers(self, lanes: int) -> Number:
+        """The int32 vector 0, 1, 2, ..."""
+        return Number(self, ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes))), "int32", lanes)
+
+    def first_lanes(self, count: Index, lanes: int) -> Number:
+        """A mask that is true in the first `count` lanes."""
+        if isinstance(count, int):
+            kind = ir.VectorType(ir.IntType(1), lanes)
+            return Number(self, ir.Constant(kind, [int(lane < count) for lane in range(lanes)]), "bool", lanes)
+        return self.lane_numbers(lanes) < self.convert(self.minimum(count, lanes), "int32")
+
+    def convert(self, value: Number, dtype: str) -> Number:
+        """The same number in another type: ints among each other, floats among each other, ints to floats."""
+        if value.dtype == dtype:
+            return value
+        kind = ir_type(dtype, value.lanes)
+        if value.is_float:
+            emit = self.ir.fpext if dtype == "float64" else self.ir.fptrunc
+            emit = emit if dtype.startswith("float") else self.ir.fptosi
+        elif dtype.startswith("float"):
+            emit = self.ir.sitofp
+        else:
+            wider = kind_width(dtype) > kind_width(value.dtype)
+            unsigned = value.dtype in ("bool", "uint8")
+            emit = (self.ir.zext if unsigned else self.ir.sext) if wider else self.ir.trunc
+        return Number(self, emit(value.ir, kind), dtype, value.lanes)
+
+    def bits(self, value: Number, dtype: str) -> Number:
+        """The bits of a number read as another type of the same width."""
+        return Number(self, self.ir.bitcast(value.ir, ir_type(dtype, value.lanes)), dtype, value.lanes)
+
+    def from_memory(self, stored: Number) -> Number:
+        """A number as memory holds it, in the type in which it is computed."""
+        if stored.dtype != "bfloat16":
+            return stored
+        wide = self.convert(Number(self, stored.ir, "int16", stored.lanes), "int32")
+        return self.bits(wide << 16, "float32")
+
+    def to_memory(self, value: Number, dtype: str) -> Number:
+        """A computed number as memory of type `dtype` holds it."""
+        if dtype != "bfloat16":
+            return value
+        bits = self.bits(value, "int32")
+        rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
+        not_a_number = Number(self, self.ir.fcmp_unordered("uno", value.ir, value.ir), "bool", value.lanes)
+        kept = self.select(not_a_number, (bits >> 16) | 0x40, rounded)
+        return Number(self, self.convert(kept, "int16").ir, "bfloat16", value.lanes)
+
+    def intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+        """A call of one of LLVM's intrinsic functions, or of a function of the C library."""
+        known = self.module.globals.get(name)
+        if known is None:
+            known = ir.Function(self.module, ir.FunctionType(result, [value.type for value in arguments]), name)
+        return self.ir.call(known, arguments)
+
+    def _same(self, name: str, *values: Number) -> Number:
+        """An intrinsic function from numbers of one type to that type."""
+        first = values[0]
+        return first.with_ir(
+            self.intrinsic(f"{name}.{intrinsic_suffix(first)}", first.ir.type, *(value.ir for value in values))
+        )
+
+    def fma(self, a: Number, b: Number, c: Number) -> Number:
+        """`a * b + c`, rounded once."""
+        return self._same("llvm.fma", a, b, c)
+
+    def sqrt(self, x: Number) -> Number:
+        """The square root."""
+        return self._same("llvm.sqrt", x)
+
+    def floor(self, x: Number) -> Number:
+        """The integer below."""
+        return self._same("llvm.floor", x)
+
+    def round(self, x: Number) -> Number:
+        """The nearest integer, the even one of two."""
+        return self._same("llvm.rint", x)
+
+    def absolute(self, x: Number) -> Number:
+        """`x` without its sign."""
+        return self._same("llvm.fabs", x)
+
+    def copysign(self, x: Number, sign: Number) -> Number:
+        """`x` with the sign of the other."""
+        return self._same("llvm.copysign", x, sign)
+
+    def select(self, condition: Number, yes: Any, no: Any) -> Any:
+        """`yes` where the condition holds, else `no`; numbers, or two pointers."""
+        if isinstance(yes, Pointer):
+            return Pointer(self, self.ir.select(condition.ir, yes.ir, no.ir), yes.dtype)
+        if not isinstance(yes, Number):
+            yes = no.like(yes) if isinstance(no, Number) else self.number(yes)
+        no = yes.like(no)
+        if condition.lanes is None and yes.lanes is None and no.lanes is not None:
+            yes = no.like(yes)
+        return yes.with_ir(self.ir.select(condition.ir, yes.ir, no.ir))
+
+    def minimum(self, a: Any, b: Any) -> Any:
+        """The smaller one; `b` where `a` is NaN."""
+        return min(a, b) if isinstance(a, int) and isinstance(b, int) else self._smaller(a, b)
+
+    def maximum(self, a: Any, b: Any) -> Any:
+        """The larger one; `b` where `a` is NaN."""
+        return max(a, b) if isinstance(a, int) and isinstance(b, int) else self._smaller(a, b, larger=True)
+
+    def _smaller(self, a: Any, b: Any, larger: bool = False) -> Number:
+        a = b.like(a) if not isinstance(a, Number) else a
+        b = a.like(b)
+        return self.select(a > b if larger else a < b, a, b)
+
+    def shuffle(self, a: Number, b: Number, lanes: Sequence[int]) -> Number:
+        """Lanes picked from `a` (0, 1, ...) and from `b` (counted on after the last of `a`)."""
+        picked = ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes))
+        return Number(self, self.ir.shuffle_vector(a.ir, b.ir, picked), a.dtype, len(lanes))
+
+    def sum_lanes(self, x: Number) -> Number:
+        """The sum of all lanes of a vector, by halves."""
+        return self._across(x, lambda a, b: a + b)
+
+    def max_lanes(self, x: Number) -> Number:
+        """The largest of all lanes of a vector."""
+        return self._across(x, self.maximum)
+
+    def _across(self, x: Number, combine: Callable[[Number, Number], Number]) -> Number:
+        lanes = x.lanes or 1
+        while lanes > 1:
+            lanes //= 2
+            x = combine(self.shuffle(x, x, range(lanes)), self.shuffle(x, x, range(lanes, 2 * lanes)))
+        return Number(self, self.ir.extract_element(x.ir, _I32(0)), x.dtype)
+
+    def transpose(self, rows: Sequence[Number]) -> list[Number]:
+        """The transpose of as many vectors as each has lanes, in log2(lanes) rounds that swap quarters of blocks."""
+        lanes, rows = len(rows), list(rows)
+        half = lanes // 2
+        while half:
+            low = [lane if not lane & half else lanes + lane - half for lane in range(lanes)]
+            high = [lane + half if not lane & half else lanes + lane for lane in range(lanes)]
+            for i in range(lanes):
+                if not i & half:
+                    a, b = rows[i], rows[i + half]
+                    rows[i], rows[i + half] = self.shuffle(a, b, low), self.shuffle(a, b, high)
+            half //= 2
+        return rows
+
+    # ---------------------------------------------------------------- values that loops carry
+
+    def tile(self, rows: int, columns: int = 1, value: Number | None = None) -> Tile:
+        """A tile all of whose values are `value`, vectors of zeros unless told otherwise."""
+        value = self.zero() if value is None else value
+        return Tile([value] * (rows * columns), columns)
+
+    # ---------------------------------------------------------------- loops and branches
+
+    def range(
+        self, start: Index, stop: Index | None = None, step: int = 1, *, unroll: int = 1, carry: Any = ()
+    ) -> Iterator[Any]:
+        """Emits a loop whose body is the body of the `for` statement; leave that by its end only.
+
+        `carry` is a Tile, or several, whose values the body changes. A loop known to run once is no loop; `unroll`
+        puts so many rounds into one.
+        """
+        if stop is None:
+            start, stop = 0, start
+        if unroll > 1:
+            yield from self._unrolled(start, stop, step, unroll, carry)
+            return
+        if isinstance(start, int) and isinstance(stop, int) and stop - start <= step:
+            if start < stop:
+                yield start
+            return
+        yield from self._loop(start, stop, step, [carry] if isinstance(carry, Tile) else list(carry))
+
+    def _unrolled(self, start: Index, stop: Index, step: int, unroll: int, carry: Any) -> Iterator[Any]:
+        count = self.maximum(stop - start + (step - 1), 0) // step
+        middle = start + count // unroll * (unroll * step)
+        for i in self.range(start, middle, unroll * step, carry=carry):
+            for part in range(unroll):
+                yield i + part * step
+        yield from self.range(middle, stop, step, carry=carry)
+
+    def _loop(self, start: Index, stop: Index, step: int, carry: list[Tile]) -> Iterator[Number]:
+        before, body, after = self.ir.block, self._block(), self._block()
+        surely = isinstance(start, int) and isinstance(stop, int)
+        first = self.ir.icmp_signed("<", self.index(start), self.index(stop))
+        self.ir.branch(body) if surely else self.ir.cbranch(first, body, after)
+        self.ir.position_at_end(body)
+        counter = self.ir.phi(_I64)
+        counter.add_incoming(self.index(start), before)
+        initial = [list(tile.values) for tile in carry]
+        phis = [[self._phi(value, before) for value in tile.values] for tile in carry]
+        for tile, values in zip(carry, phis, strict=True):
+            tile.values = list(values)
+        self._open += 1
+        yield Number(self, counter, "int64")
+        self._open -= 1
+        following, end = self.ir.add(counter, _I64(step), flags=("nsw",)), self.ir.block
+        counter.add_incoming(following, end)
+        for tile, values in zip(carry, phis, strict=True):
+            for value, phi in zip(tile.values, values, strict=True):
+                phi.ir.add_incoming(value.ir, end)
+        self.ir.cbranch(self.ir.icmp_signed("<", following, self.index(stop)), body, after)
+        self.ir.position_at_end(after)
+        if not surely:
+            for tile, skipped in zip(carry, initial, strict=True):
+                tile.values = [self._phi(old, before, new, end) for old, new in zip(skipped, tile.values, strict=True)]
+
+    def _phi(self, *values_and_blocks: Any) -> Number:
+        phi = self.ir.phi(values_and_blocks[0].ir.type)
+        for value, block in zip(values_and_blocks[::2], values_and_blocks[1::2], strict=True):
+            phi.add_incoming(value.ir, block)
+        return values_and_blocks[0].with_ir(phi)
+
+    @contextlib.contextmanager
+    def when(self, condition: Number) -> Iterator[None]:
+        """Emits a branch around the body of the `with` statement, taken unless the condition holds."""
+        body, after = self._block(), self._block()
+        self.ir.cbranch(condition.ir, body, after)
+        self.ir.position_at_end(body)
+        yield
+        self.ir.branch(after)
+        self.ir.position_at_end(after)
+
+    def vectors(
+        self, start: Index, stop: Index | None = None, *, dtype: str = "float32", carry: Any = ()
+    ) -> Iterator[tuple[Any, Index | None]]:
+        """Steps of one vector each: pairs of position and count of lanes, for `load` and `store`.
+
+        The body runs twice: for the loop over whole vectors, whose count is None, and for the masked rest.
+        """
+        if stop is None:
+            start, stop = 0, start
+        lanes = self.lanes(dtype)
+        whole = self.maximum(stop - start, 0) // lanes * lanes
+        for i in self.range(start, start + whole, lanes, carry=carry):
+            yield i, None
+        for i in self.range(start + whole, stop, lanes, carry=carry):
+            yield i, stop - i
+
+    def call(self, function: Function, *arguments: Any) -> None:
+        """Calls another function of the same kernel."""
+        self.ir.call(function.function, [self._argument(value) for value in arguments])
+
+    def _argument(self, value: Any) -> ir.Value:
+        return value.ir if isinstance(value, (Number, Pointer)) else self.index(value)
+
+    def finish(self) -> None:
+        """Ends the function."""
+        if self._open:
+            raise RuntimeError("a loop of generated code was left by break or return: leave it by its end")
+        self.ir.ret_void()
+
+    def _block(self) -> ir.Block:
+        return self.function.append_basic_block("b")
+
+
+def kind_width(dtype: str) -> int:
+    """Bits of an integer type."""
+    return int(ir_type(dtype).width)

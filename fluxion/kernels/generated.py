@@ -1,0 +1,280 @@
+"""Kernels: Python functions that write machine code for given shapes, called like any function of JAX."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import math
+import pathlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import llvmlite
+import llvmlite.binding as llvm
+import llvmlite.ir as ir
+import numpy as np
+
+from fluxion.kernels import abi, objects
+from fluxion.kernels.bridge import Phase, write_handler
+from fluxion.kernels.builder import Function
+from fluxion.kernels.machine import Machine, host
+from fluxion.kernels.values import POINTER, Number, Pointer, constant, ir_type, item_bytes
+
+ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array that a kernel reads or writes. Within a phase, `f[buffer]` is the pointer to it.
+
+    `number` says which of XLA's buffers it lies in, `offset` at which byte. A private one lies there once for each
+    worker, `stride` bytes apart.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    number: int
+    offset: int = 0
+    stride: int = 0
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Constants that are part of the code."""
+
+    variable: ir.GlobalVariable
+    dtype: str
+
+
+class Work(Function):
+    """A phase of a kernel, while it is written: what is done for task number `task` by worker number `worker`."""
+
+    task: Number
+    worker: Number
+
+    def __init__(self, module: ir.Module, machine: Machine, name: str) -> None:
+        super().__init__(module, machine, name, ("float32*", "int64", "int64"))
+        self.task, self.worker = self.arguments[1:]
+        self._pointers: dict[Buffer, Pointer] = {}
+
+    def __getitem__(self, buffer: Buffer | Table) -> Pointer:
+        if isinstance(buffer, Table):
+            return Pointer(self, buffer.variable, buffer.dtype)
+        if buffer not in self._pointers:
+            with self.ir.goto_entry_block():
+                self._pointers[buffer] = self._pointer(buffer)
+        return self._pointers[buffer]
+
+    def _pointer(self, buffer: Buffer) -> Pointer:
+        place = self.ir.gep(self.arguments[0].ir, [self.index(buffer.number)], source_etype=POINTER)
+        base = Pointer(self, self.ir.load(place, typ=POINTER), "int8")
+        start = base + (self.worker * buffer.stride + buffer.offset)
+        return Pointer(self, start.ir, buffer.dtype)
+
+
+class Kernel:
+    """A kernel while it is written: the function under `@kernel` gets it as its first argument."""
+
+    def __init__(self, machine: Machine, operands: Sequence[Any], results: Sequence[Any]) -> None:
+        self.machine = machine
+        self.module = ir.Module()
+        self.module.triple = machine.triple
+        arrays = [*operands, *results]
+        self.buffers = [Buffer(tuple(a.shape), np.dtype(a.dtype).name, n) for n, a in enumerate(arrays)]
+        self.scratch_bytes = 0
+        self._phases: list[Phase] = []
+        self._tables = 0
+
+    def lanes(self, dtype: str = "float32") -> int:
+        """How many numbers of this type a vector holds."""
+        return self.machine.lanes(dtype)
+
+    def scratch(self, size: int, dtype: str = "float32") -> Buffer:
+        """Memory for `size` numbers that all tasks share; its contents are undefined at first."""
+        buffer = Buffer((size,), dtype, len(self.buffers), self.scratch_bytes)
+        self.scratch_bytes += _padded(size * item_bytes(dtype))
+        return buffer
+
+    def private(self, size: int, dtype: str = "float32") -> Buffer:
+        """Memory for `size` numbers that each worker has for itself; its contents are undefined when a task starts."""
+        stride = _padded(size * item_bytes(dtype))
+        buffer = Buffer((size,), dtype, len(self.buffers), self.scratch_bytes, stride)
+        self.scratch_bytes += stride * self.machine.workers
+        return buffer
+
+    def table(self, values: Sequence[float], dtype: str = "int64") -> Table:
+        """Constants to be looked up with an index that only the running code knows."""
+        kind = ir.ArrayType(ir_type(dtype), len(values))
+        variable = ir.GlobalVariable(self.module, kind, f"table{self._tables}")
+        variable.initializer = ir.Constant(kind, [constant(value, dtype) for value in values])
+        variable.global_constant, variable.linkage, variable.align = True, "internal", ALIGNMENT
+        self._tables += 1
+        return Table(variable, dtype)
+
+    @contextlib.contextmanager
+    def parallel(self, tasks: int) -> Iterator[Work]:
+        """A phase of so many tasks, which run in any order and at the same time, when the phase before is done."""
+        work = Work(self.module, self.machine, f"phase{len(self._phases)}")
+        yield work
+        work.finish()
+        if tasks:
+            self._phases.append(Phase(work.function, tasks))
+
+    @contextlib.contextmanager
+    def routine(self, name: str, *arguments: str) -> Iterator[Function]:
+        """A function for `f.call`, whose code is there once however often it is called."""
+        function = Function(self.module, self.machine, name, arguments)
+        yield function
+        function.finish()
+
+    def text(self, header: abi.Header) -> str:
+        """The whole kernel in LLVM's language."""
+        count = len(self.buffers) + bool(self.scratch_bytes)
+        write_handler(self.module, header, self._phases, count, self.machine.workers)
+        return str(self.module)
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """Machine code that XLA knows by `name`."""
+
+    name: str
+    scratch_bytes: int
+
+
+_lock = threading.RLock()
+_registered: set[str] = set()  # names that XLA knows: it takes each once
+
+
+def _key(operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]) -> Any:
+    """What the code depends on, beside the function that writes it."""
+    shapes = tuple((tuple(a.shape), np.dtype(a.dtype).name) for a in (*operands, *results))
+    return shapes, len(operands), machine, tuple(sorted(parameters.items()))
+
+
+class GeneratedKernel:
+    """What `@kernel` makes of a function: see there."""
+
+    def __init__(self, build: Callable[..., None]) -> None:
+        functools.update_wrapper(self, build)
+        self._build = build
+        self._ours = build.__module__.startswith("fluxion.kernels.")
+        self._ready: dict[Any, _Ready] = {}
+
+    def __call__(self, *operands: Any, outputs: Any, machine: Machine | None = None, **parameters: Any) -> Any:
+        """The kernel's results as JAX arrays: one for a single `outputs`, a tuple for a sequence."""
+        operands = tuple(jnp.asarray(operand) for operand in operands)
+        several = isinstance(outputs, (tuple, list))
+        results = tuple(jax.ShapeDtypeStruct(o.shape, o.dtype) for o in (outputs if several else (outputs,)))
+        if all(result.size == 0 for result in results):
+            made: Sequence[Any] = [jnp.zeros(result.shape, result.dtype) for result in results]
+        else:
+            made = self._call(operands, results, machine or required_host(), parameters)
+        return tuple(made) if several else made[0]
+
+    def _call(
+        self, operands: tuple[Any, ...], results: tuple[Any, ...], machine: Machine, parameters: dict[str, Any]
+    ) -> Sequence[Any]:
+        ready = self.prepare(operands, results, machine, **parameters)
+        scratch = (jax.ShapeDtypeStruct((ready.scratch_bytes,), jnp.uint8),) if ready.scratch_bytes else ()
+        call = jax.ffi.ffi_call(ready.name, (*results, *scratch), vmap_method="sequential")
+        made = call(*operands)
+        return made[: len(results)]
+
+    def prepare(self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any) -> _Ready:
+        """Generates the machine code, or finds it, and makes it known to XLA."""
+        key = _key(operands, results, machine, parameters)
+        with _lock:
+            if key not in self._ready:
+                name, facts, code = self.code(operands, results, machine, **parameters)
+                if name not in _registered:
+                    address = objects.load(code, "handler", machine)
+                    jax.ffi.register_ffi_target(name, objects.capsule(address), platform="cpu")
+                    _registered.add(name)
+                self._ready[key] = _Ready(name, facts["scratch_bytes"])
+            return self._ready[key]
+
+    def text(self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any) -> str:
+        """The kernel in LLVM's language."""
+        return self._written(operands, results, machine, parameters)[1]
+
+    def _written(
+        self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]
+    ) -> tuple[Kernel, str]:
+        kernel = Kernel(machine, operands, results)
+        self._build(kernel, *kernel.buffers, **parameters)
+        return kernel, kernel.text(abi.installed())
+
+    def code(
+        self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any
+    ) -> tuple[str, dict[str, Any], bytes]:
+        """A name that tells this machine code from all other, facts about it, and the code itself."""
+        header = abi.installed()
+        facts = (llvmlite.__version__, llvm.llvm_version_info, header.version())
+        # The library's own code determines what its generators write; that of others may depend on anything.
+        written = None if self._ours else self._written(operands, results, machine, parameters)
+        source = generator_version() if written is None else written[1]
+        key = _key(operands, results, machine, parameters)
+        where = self._build.__module__, self._build.__qualname__
+        digest = hashlib.sha256(repr((facts, where, source, key)).encode()).hexdigest()[:24]
+        name = f"fluxion_{self._build.__name__}_{digest}"
+        known = objects.recall(name)
+        if known is None:
+            kernel, text = written or self._written(operands, results, machine, parameters)
+            known = {"scratch_bytes": kernel.scratch_bytes}, objects.compile_object(text, machine)
+            objects.remember(name, *known)
+        return name, *known
+
+
+def kernel(build: Callable[..., None]) -> GeneratedKernel:
+    """Makes a kernel of a function `(k, *operands, *results, **parameters)` that writes its code.
+
+    `k` is the Kernel; operands and results are its Buffers. What comes out is called with arrays, inside compiled
+    functions or outside, on a CPU: `outputs` says what to allocate for the results (anything with shape and dtype, or
+    several), and the keyword parameters reach the function. The code is generated once for each set of shapes, types
+    and parameters, and kept on disk.
+
+    >>> import fluxion as fx
+    >>> import jax.numpy as jnp
+    >>> @fx.kernels.kernel
+    ... def double(k, x, y):
+    ...     with k.parallel(tasks=1) as f:
+    ...         for i, count in f.vectors(x.size):
+    ...             f[y].store(f[x].load(i, count) * 2.0, i, count)
+    >>> x = jnp.arange(5.0)
+    >>> double(x, outputs=x).tolist()
+    [0.0, 2.0, 4.0, 6.0, 8.0]
+    """
+    return GeneratedKernel(build)
+
+
+def required_host() -> Machine:
+    """The machine that this process runs on; a RuntimeError where no code can be generated for it."""
+    machine = host()
+    if machine is None:
+        raise RuntimeError("no kernels can be generated for this processor: they need AVX2 and FMA, or NEON")
+    return machine
+
+
+@functools.cache
+def generator_version() -> str:
+    """A hash of the code that writes the kernels."""
+    total = hashlib.sha256()
+    for path in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+        total.update(path.name.encode() + path.read_bytes())
+    return total.hexdigest()
+
+
+def _padded(size: int) -> int:
+    """Bytes up to the next cache line, and one line more: blocks a power of two apart would compete for the cache."""
+    return -(-size // ALIGNMENT) * ALIGNMENT + ALIGNMENT
