@@ -217,6 +217,11 @@ def call_part(owner: Any, place: str, part: Callable[..., Any], *inputs: Any) ->
         raise
 
 
+def is_watched() -> bool:
+    """True while `watching` looks at every call of a part, so that each part has to be called by itself."""
+    return _calls.watcher is not None
+
+
 @contextlib.contextmanager
 def watching(watcher: Callable[..., Any]) -> Iterator[None]:
     """Within the block `watcher(owner, place, part, inputs)` takes the place of every call of a part."""

@@ -13,6 +13,7 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.layers.base import Layer, call_part, size_of, typed
+from fluxion.layers.fusion import LONGEST, fused
 from fluxion.ops.windows import is_integer
 
 
@@ -109,8 +110,11 @@ class Chain(Container):
         if not inputs:
             raise TypeError("Chain expects at least one input, got none")
         x = inputs[0] if len(inputs) == 1 else inputs
-        for index in range(len(self.layers)):
-            x = self._call(index, x)
+        index = 0
+        while index < len(self.layers):
+            part, count = fused(self.layers[index : index + LONGEST])
+            x = call_part(self, self._place(index), part, x)
+            index += count
         return x
 
 

@@ -110,10 +110,19 @@ class _Convolution(Layer):
         grouped = first * group_count(groups)
         return (tuple(kernel), last, grouped) if cls.inputs_last else (tuple(kernel), grouped, last)
 
+    @property
+    def outputs(self) -> int:
+        """How many output channels there are."""
+        return self._sizes(self.weight, self.groups)[2]
+
     def __call__(self, x: Any) -> Array:
+        return self.finished(x, None, self.bias, self.activation)
+
+    def finished(self, x: Any, scale: Any, bias: Any, activation: Callable[..., Any]) -> Array:
+        """`activation(convolution * scale + bias)`, with `scale` where the convolution takes one."""
         x = match_half(input_array(self, x), self.weight)
-        options = {name: getattr(self, name) for name in self.options}
-        return call_op(self, type(self).op, x, self.weight, bias=self.bias, activation=self.activation, **options)
+        options = {name: getattr(self, name) for name in self.options} | ({} if scale is None else {"scale": scale})
+        return call_op(self, type(self).op, x, self.weight, bias=bias, activation=activation, **options)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         positional = [*self._sizes(self.weight, self.groups), *activation_argument(self.activation)]

@@ -171,7 +171,7 @@ class _Finish(NamedTuple):
     def checked(self, name: str, outputs: int) -> _Finish:
         """The same with arrays; SizeError unless each has one number for each output channel."""
         given = {"scale": self.scale, "bias": self.bias}
-        arrays = {key: jnp.asarray(value) for key, value in given.items() if value is not None}
+        arrays: dict[str, Any] = {key: jnp.asarray(value) for key, value in given.items() if value is not None}
         for key, array in arrays.items():
             if array.shape != (outputs,):
                 raise SizeError(f"{name} expects {key} of shape ({outputs},), got an array of shape {array.shape}")

@@ -1,0 +1,60 @@
+"""Layers of a Chain that are computed together, in one pass over memory instead of several.
+
+A convolution followed by an activation function, or, while testing, by a BatchNorm, finishes its sums with them before
+it stores them: BatchNorm with fixed statistics is a scale and a shift for each channel,
+
+    scale (y + b - mean) / sqrt(var + eps) + bias  =  y * factor + (b - mean) * factor + bias.
+
+The Chain finds these rows by itself. What it computes is the same up to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fluxion.layers.base import is_watched
+from fluxion.layers.conv import Conv, DepthwiseConv
+from fluxion.layers.norm import BatchNorm
+from fluxion.mode import inside_gradient, is_training
+from fluxion.ops.activations import identity, relu, relu6
+
+LONGEST = 3  # layers in a row that are computed together
+_ACTIVATIONS = (relu, relu6, jax.nn.relu, jax.nn.relu6)
+
+
+def fused(layers: Sequence[Any]) -> tuple[Callable[[Any], Any], int]:
+    """What does the work of the first layers at once, and of how many; the first layer itself where there is no more.
+
+    Only layers of exactly the classes that are known here are taken together: a subclass may do something else.
+    """
+    first = layers[0]
+    if len(layers) == 1 or is_watched() or type(first) not in (Conv, DepthwiseConv) or first.activation is not identity:
+        return first, 1
+    second = layers[1]
+    if any(second is activation for activation in _ACTIVATIONS):
+        return lambda x: first.finished(x, None, first.bias, second), 2
+    if type(second) is not BatchNorm or not _is_fixed(first, second):
+        return first, 1
+    activation, count = second.activation, 2
+    if activation is identity and len(layers) > 2 and any(layers[2] is known for known in _ACTIVATIONS):
+        activation, count = layers[2], 3
+    return lambda x: first.finished(x, *_scale_and_shift(first, second), activation), count
+
+
+def _is_fixed(conv: Any, norm: BatchNorm) -> bool:
+    """True where the norm is one fixed scale and shift of what the convolution gives."""
+    if inside_gradient() or is_training(norm.active) or norm.mean is None or norm.var is None:
+        return False
+    arrays = [a for a in (conv.weight, conv.bias, norm.mean, norm.var, norm.scale, norm.bias) if a is not None]
+    return all(array.dtype == jnp.float32 for array in arrays) and norm.mean.shape == (conv.outputs,)
+
+
+def _scale_and_shift(conv: Any, norm: Any) -> tuple[Any, Any]:
+    factor = jax.lax.rsqrt(norm.var + norm.eps)
+    factor = factor if norm.scale is None else factor * norm.scale
+    shift = -norm.mean if conv.bias is None else conv.bias - norm.mean
+    return factor, shift * factor if norm.bias is None else shift * factor + norm.bias
