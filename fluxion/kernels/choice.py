@@ -75,8 +75,8 @@ def choose(
 
     `operands` are the shapes and types with which candidates that are close are timed.
     """
-    exact = [c for c in candidates if c.error <= PRECISE_ERROR] if mode.precise else candidates
-    ranked = sorted(exact or candidates, key=lambda candidate: candidate.seconds)
+    allowed = [c for c in candidates if c.error <= PRECISE_ERROR or not mode.precise]
+    ranked = sorted(allowed, key=lambda candidate: candidate.seconds)
     if not ranked:
         return None
     best = ranked[0]

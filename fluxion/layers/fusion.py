@@ -31,18 +31,35 @@ def fused(layers: Sequence[Any]) -> tuple[Callable[[Any], Any], int]:
 
     Only layers of exactly the classes that are known here are taken together: a subclass may do something else.
     """
-    first = layers[0]
-    if len(layers) == 1 or is_watched() or type(first) not in (Conv, DepthwiseConv) or first.activation is not identity:
+    first: Any = layers[0]
+    following = layers[1:]
+    after = _KNOWN.get(first.__class__)
+    if not following or is_watched() or after is None or first.activation is not identity:
         return first, 1
-    second = layers[1]
-    if any(second is activation for activation in _ACTIVATIONS):
-        return lambda x: first.finished(x, None, first.bias, second), 2
-    if type(second) is not BatchNorm or not _is_fixed(first, second):
+    second = following[0]
+    if _is_activation(second):
+        return after(first, second), 2
+    if after is _after_norm or type(second) is not BatchNorm or not _is_fixed(first, second):
         return first, 1
     activation, count = second.activation, 2
-    if activation is identity and len(layers) > 2 and any(layers[2] is known for known in _ACTIVATIONS):
-        activation, count = layers[2], 3
+    if activation is identity and _is_activation(following[-1]):
+        activation, count = following[-1], 3
     return lambda x: first.finished(x, *_scale_and_shift(first, second), activation), count
+
+
+def _after_conv(conv: Any, activation: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda x: conv.finished(x, None, conv.bias, activation)
+
+
+def _after_norm(norm: Any, activation: Callable[..., Any]) -> Callable[[Any], Any]:
+    return lambda x: norm.finished(x, activation)
+
+
+_KNOWN: dict[Any, Callable[..., Any]] = {Conv: _after_conv, DepthwiseConv: _after_conv, BatchNorm: _after_norm}
+
+
+def _is_activation(layer: Any) -> bool:
+    return any(layer is activation for activation in _ACTIVATIONS)
 
 
 def _is_fixed(conv: Any, norm: BatchNorm) -> bool:

@@ -85,13 +85,16 @@ class ChannelNorm(Norm):
         self.active = active_of(active, name)
 
     def __call__(self, x: Any) -> Array:
+        return self.finished(x, self.activation)
+
+    def finished(self, x: Any, activation: Callable[..., Any]) -> Array:
+        """What the layer gives with this activation function."""
         x = features(self, x, self.channels, "channels")
         arrays = self.mean, self.var, self.scale, self.bias
         training = is_training(self.active)
-        y, self.mean, self.var = call_op(
-            self, type(self)._op, x, *arrays, training=training, momentum=self.momentum, eps=self.eps
-        )
-        return self.activation(y)
+        options = {"momentum": self.momentum, "eps": self.eps, "activation": activation}
+        y, self.mean, self.var = call_op(self, type(self)._op, x, *arrays, training=training, **options)
+        return y
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return [self.channels, *activation_argument(self.activation)], changed(

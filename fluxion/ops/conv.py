@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -13,8 +12,9 @@ from fluxion.errors import SizeError
 from fluxion.kernels.convolution import Convolution, convolution, input_gradient
 from fluxion.kernels.fused import finished_convolution
 from fluxion.kernels.xla import exchange_channels, flip_kernel
-from fluxion.ops.activations import identity, relu, relu6
+from fluxion.ops.activations import identity
 from fluxion.ops.arrays import match_rank
+from fluxion.ops.fused import fused_name
 from fluxion.ops.windows import (
     Windows,
     check_axes,
@@ -182,7 +182,7 @@ class _Finish(NamedTuple):
         extras = [value for value in (self.scale, self.bias) if value is not None]
         if any(value.dtype != x.dtype for value in extras) or not jnp.issubdtype(x.dtype, jnp.floating):
             return self.after(convolution(x, w, geometry))
-        name = next((name for name, function in _FUSED if function is self.activation), None)
+        name = fused_name(self.activation)
         y = finished_convolution(x, w, geometry, scale=self.scale, bias=self.bias, activation=name or "identity")
         return y if name else self.activation(y)
 
@@ -191,9 +191,6 @@ class _Finish(NamedTuple):
         if self.scale is not None:
             y = y * match_rank(self.scale, y)
         return self.activation(y if self.bias is None else y + match_rank(self.bias, y))
-
-
-_FUSED = (("identity", identity), ("relu", relu), ("relu", jax.nn.relu), ("relu6", relu6), ("relu6", jax.nn.relu6))
 
 
 def _convolve(

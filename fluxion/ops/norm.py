@@ -17,6 +17,8 @@ from jax import Array
 from fluxion.errors import SizeError
 from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, at_least_float32, match_rank
+from fluxion.ops.batchnorm import normalised
+from fluxion.ops.fused import fused_name
 from fluxion.ops.indexing import known_axis
 from fluxion.ops.windows import size_of
 
@@ -103,8 +105,9 @@ def batchnorm(
     training: bool = False,
     momentum: Any = 0.1,
     eps: Any = 1e-5,
+    activation: Callable[..., Any] = identity,
 ) -> tuple[Array, Statistics, Statistics]:
-    """`(y, mean, var)`: `y = scale * (x - mean) / sqrt(var + eps) + bias` for each channel, and the running statistics.
+    """`(y, mean, var)`: `activation(scale * (x - mean) / sqrt(var + eps) + bias)` by channel, and running statistics.
 
     Ioffe and Szegedy 2015. Takes `(batch, ..., channels)`; the other arrays have shape `(channels,)`, None leaves them
     out. While training, or without running statistics, mean and (biased) variance are those of `x` over all axes but
@@ -119,7 +122,8 @@ def batchnorm(
     """
     x = as_float(x)
     axes = tuple(range(x.ndim - 1))
-    return _with_statistics("batchnorm", x, axes, (mean, var), (scale, bias), training, momentum, eps)
+    finish = functools.partial(_finish_batch, eps=eps, activation=activation)
+    return _with_statistics("batchnorm", x, axes, (mean, var), (scale, bias), training, momentum, finish)
 
 
 def instancenorm(
@@ -132,6 +136,7 @@ def instancenorm(
     training: bool = False,
     momentum: Any = 0.1,
     eps: Any = 1e-5,
+    activation: Callable[..., Any] = identity,
 ) -> tuple[Array, Statistics, Statistics]:
     """`batchnorm` with the statistics of each observation: `(y, mean, var)`.
 
@@ -148,7 +153,8 @@ def instancenorm(
         wanted = "instancenorm expects at least 3 axes, as (batch, height, width, channels)"
         raise SizeError(f"{wanted}, got an array of shape {x.shape}")
     axes = tuple(range(1, x.ndim - 1))
-    return _with_statistics("instancenorm", x, axes, (mean, var), (scale, bias), training, momentum, eps)
+    finish = functools.partial(_finish, eps=eps, activation=activation)
+    return _with_statistics("instancenorm", x, axes, (mean, var), (scale, bias), training, momentum, finish)
 
 
 # ------------------------------------------------------------------ statistics along any axes
@@ -187,24 +193,62 @@ def _with_statistics(
     affine: tuple[Any, Any],
     training: bool,
     momentum: Any,
-    eps: Any,
+    finish: Callable[..., tuple[Array, Array, Array]],
 ) -> tuple[Array, Statistics, Statistics]:
     if (running[0] is None) is not (running[1] is None):
         raise TypeError(f"{name} takes both running statistics or none, got {'var' if running[0] is None else 'mean'}")
     mean, var = _entries(name, x, mean=running[0], var=running[1])
     scale, bias = _entries(name, x, scale=affine[0], bias=affine[1])
     if mean is not None and not training:
-        return _rescale(x, mean, var, eps, scale, bias), mean, var
+        return finish(x, axes, scale, bias, mean, var)
     count = math.prod(x.shape[axis] for axis in axes)
     if count < 2:
         raise SizeError(
             f"{name} expects more than one value per channel to take statistics of, got an array of shape {x.shape}"
         )
-    new_mean, new_var = _moments(x, axes)
-    y = _rescale(x, new_mean, new_var, eps, scale, bias)
+    y, new_mean, new_var = finish(x, axes, scale, bias)
     if mean is None or var is None:
         return y, None, None
     return y, _blend(mean, new_mean, momentum), _blend(var, new_var * (count / (count - 1)), momentum)
+
+
+def _finish(
+    x: Array,
+    axes: Axes,
+    scale: Any,
+    bias: Any,
+    mean: Statistics = None,
+    var: Statistics = None,
+    *,
+    eps: Any,
+    activation: Callable[..., Any],
+) -> tuple[Array, Any, Any]:
+    """`x` normalised with the statistics, None for its own along `axes`; and these."""
+    if mean is None or var is None:
+        mean, var = _moments(x, axes)
+    return activation(_rescale(x, mean, var, eps, scale, bias)), mean, var
+
+
+def _finish_batch(
+    x: Array,
+    axes: Axes,
+    scale: Any,
+    bias: Any,
+    mean: Statistics = None,
+    var: Statistics = None,
+    *,
+    eps: Any,
+    activation: Callable[..., Any],
+) -> tuple[Array, Any, Any]:
+    """The same for all axes but the last, in fewer passes over memory where a generated kernel computes it."""
+    if mean is not None or not isinstance(eps, float) or not jnp.issubdtype(x.dtype, jnp.floating):
+        return _finish(x, axes, scale, bias, mean, var, eps=eps, activation=activation)
+    channels, dtype = x.shape[-1], at_least_float32(x).dtype
+    scale = jnp.ones(channels, dtype) if scale is None else scale.astype(dtype)
+    bias = jnp.zeros(channels, dtype) if bias is None else bias.astype(dtype)
+    name = fused_name(activation)
+    y, mean, var = normalised(x, scale, bias, eps, name or "identity")
+    return (y if name else activation(y)), mean, var
 
 
 def _entries(name: str, x: Array, **arrays: Any) -> list[Any]:

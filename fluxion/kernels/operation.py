@@ -1,0 +1,92 @@
+"""Operations of JAX that a generated kernel computes on this machine's CPU, and plain operations of XLA elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+from jax import Array
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
+from jax.interpreters.xla import apply_primitive
+
+from fluxion.kernels.availability import usable_machine
+from fluxion.kernels.convolution import is_explicit, is_for_this_cpu, vary_alike
+from fluxion.kernels.machine import Machine
+from fluxion.kernels.modes import current_mode
+
+Kernel = Callable[..., Callable[..., Sequence[Array]] | None]
+
+
+class Operation:
+    """A function `(*arrays, **settings) -> tuple of arrays` that is one primitive of JAX.
+
+    `plain(*arrays, **settings)` computes it by operations of JAX; shapes and `vmap` come from it, and derivatives too,
+    unless `differentiable` is given: the same function for operands that `plain` takes for constants.
+    `kernel(machine, *types, **settings)` returns what computes it here, or None where `plain` is as fast. For an
+    operation that is linear in some operands, `transpose(cotangents, *arrays, **settings)` gets None in their places
+    and returns one cotangent for each of them, in their order; with it reverse mode runs on a kernel as well.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        plain: Callable[..., Sequence[Array]],
+        kernel: Kernel,
+        transpose: Callable[..., Sequence[Array]] | None = None,
+        differentiable: Callable[..., Sequence[Array]] | None = None,
+    ) -> None:
+        self._plain, self._kernel, self._transpose = plain, kernel, transpose
+        self._differentiable = differentiable or plain
+        self._primitive = primitive = Primitive(name)
+        primitive.multiple_results = True
+        primitive.def_impl(partial(apply_primitive, primitive))
+        primitive.def_abstract_eval(self._types)
+        ad.primitive_jvps[primitive] = self._tangents
+        if transpose is not None:
+            ad.primitive_transposes[primitive] = self._cotangents
+        batching.primitive_batchers[primitive] = self._batch
+        mlir.register_lowering(primitive, self._lower)
+
+    def __call__(self, *arrays: Array, **settings: Any) -> tuple[Array, ...]:
+        if any(is_explicit(array) for array in arrays):
+            return tuple(self._plain(*arrays, **settings))
+        return tuple(self._primitive.bind(*vary_alike(*arrays), mode=current_mode(), **settings))
+
+    def _computed(self, *arrays: Array, mode: Any = None, **settings: Any) -> tuple[Array, ...]:
+        return tuple(self._plain(*arrays, **settings))
+
+    def _types(self, *types: Any, **settings: Any) -> list[Any]:
+        results = jax.eval_shape(partial(self._computed, **settings), *types)
+        return [types[0].update(shape=r.shape, dtype=r.dtype, weak_type=False) for r in results]
+
+    def _tangents(self, arrays: Sequence[Array], tangents: Sequence[Any], *, mode: Any, **settings: Any) -> Any:
+        tangents = [ad.instantiate_zeros(tangent) for tangent in tangents]
+        function = lambda *arrays: tuple(self._differentiable(*arrays, **settings))
+        return jax.jvp(function, tuple(arrays), tuple(tangents))
+
+    def _cotangents(self, cotangents: Sequence[Any], *arrays: Any, mode: Any, **settings: Any) -> list[Any]:
+        assert self._transpose is not None
+        given = [None if ad.is_undefined_primal(array) else array for array in arrays]
+        found = iter(self._transpose([ad.instantiate_zeros(ct) for ct in cotangents], *given, **settings))
+        return [next(found) if array is None else None for array in given]
+
+    def _batch(self, arrays: Sequence[Array], axes: Sequence[Any], **settings: Any) -> tuple[Any, Any]:
+        results = jax.vmap(partial(self._computed, **settings), tuple(axes))(*arrays)
+        return results, (0,) * len(results)
+
+    def _lower(self, context: mlir.LoweringRuleContext, *operands: Any, mode: Any, **settings: Any) -> Any:
+        kernel, machine = None, self._machine(context, mode)
+        if machine is not None:
+            kernel = self._kernel(machine, *context.avals_in, **settings)
+        compute = kernel or partial(self._computed, **settings)
+        return mlir.lower_fun(compute, multiple_results=True)(context, *operands)
+
+    def _machine(self, context: mlir.LoweringRuleContext, mode: Any) -> Machine | None:
+        """The machine to generate code for, or None where the plain operation is to run."""
+        empty = any(0 in array.shape for array in (*context.avals_in, *context.avals_out))
+        if mode.kernels == "xla" or empty or not is_for_this_cpu(context.module_context):
+            return None
+        return usable_machine()

@@ -1,0 +1,123 @@
+"""Batch normalisation with the statistics of its own input, and its derivative.
+
+With c = x - mean, s = 1 / sqrt(var + eps) and averages <> over all rows:
+
+    y  = activation(scale s c + bias)
+    dy = slope * (scale s (dx - <dx>) - scale s^3 <c dx> c + dscale s c + dbias)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.operation import Operation
+from fluxion.ops.arrays import at_least_float32
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
+def normalised(x: Array, scale: Array, bias: Array, eps: float, activation: str) -> tuple[Array, Array, Array]:
+    """`(y, mean, var)`: `x` of shape `(..., channels)` normalised over all axes but the last, and the statistics used.
+
+    The variance is the biased one. `scale`, `bias` and the statistics have the type in which half precision is summed.
+    No derivative flows through the statistics that come back. `activation` is one of an Epilogue.
+    """
+    y, mean, var = _forward(x, scale, bias, eps=eps, activation=activation)
+    return y, mean, var
+
+
+@normalised.defjvp
+def _derivative(eps: float, activation: str, primals: Any, tangents: Any) -> Any:
+    y, mean, var = normalised(*primals, eps, activation)
+    (dy,) = _tangent(*tangents, *primals, mean, var, eps=eps, activation=activation)
+    return (y, mean, var), (dy, jnp.zeros_like(mean), jnp.zeros_like(var))
+
+
+def _plain(x: Array, scale: Array, bias: Array, *, eps: float, activation: str) -> tuple[Array, Array, Array]:
+    wide = at_least_float32(x)
+    mean = _average(wide)
+    var = _average(jnp.square(wide - _row(mean, x)))
+    y = (wide - _row(mean, x)) * _row(scale * jax.lax.rsqrt(var + eps), x) + _row(bias, x)
+    return Epilogue(activation=activation).plain(y, ()).astype(x.dtype), mean, var
+
+
+def _plain_tangent(*arrays: Array, eps: float, activation: str) -> tuple[Array]:
+    dx, dscale, dbias, x, scale, bias, mean, var = arrays
+    centred, inverse = at_least_float32(x) - _row(mean, x), jax.lax.rsqrt(var + eps)
+    wide, factor = at_least_float32(dx), scale * inverse
+    along = dscale * inverse - factor * jnp.square(inverse) * _average(centred * wide)
+    linear = (wide - _row(_average(wide), x)) * _row(factor, x) + centred * _row(along, x) + _row(dbias, x)
+    before = centred * _row(factor, x) + _row(bias, x)
+    return (_sloped(linear, before, activation).astype(x.dtype),)
+
+
+def _plain_backward(*arrays: Array, eps: float, activation: str) -> tuple[Array, Array, Array]:
+    dy, x, scale, bias, mean, var = arrays
+    centred, inverse = at_least_float32(x) - _row(mean, x), jax.lax.rsqrt(var + eps)
+    factor, rows = scale * inverse, math.prod(x.shape[:-1])
+    g = _sloped(at_least_float32(dy), centred * _row(factor, x) + _row(bias, x), activation)
+    dbias, dscale = _average(g) * rows, _average(g * centred) * rows * inverse
+    along = dscale * inverse / rows
+    dx = (g - _row(dbias / rows, x) - centred * _row(along, x)) * _row(factor, x)
+    return dx.astype(x.dtype), dscale, dbias
+
+
+def _smooth_tangent(*arrays: Array, eps: float, activation: str) -> tuple[Array]:
+    """The tangent as a function of `x`, on which the statistics depend."""
+    dx, dscale, dbias, x, scale, bias, _, _ = arrays
+    forward = lambda *primals: _plain(*primals, eps=eps, activation=activation)[0]
+    return (jax.jvp(forward, (x, scale, bias), (dx, dscale, dbias))[1],)
+
+
+def _smooth_backward(*arrays: Array, eps: float, activation: str) -> tuple[Array, Array, Array]:
+    """The backward as a function of `x`, on which the statistics depend."""
+    dy, x, scale, bias, _, _ = arrays
+    forward = lambda *primals: _plain(*primals, eps=eps, activation=activation)[0]
+    return tuple(jax.vjp(forward, x, scale, bias)[1](dy))
+
+
+def _transposed(cotangents: Sequence[Array], *arrays: Any, **settings: Any) -> list[Array]:
+    linear, constants = arrays[:3], arrays[3:]
+    found = _backward(cotangents[0], *constants, **settings)
+    return [cotangent for cotangent, operand in zip(found, linear, strict=True) if operand is None]
+
+
+def _average(x: Array) -> Array:
+    return jnp.mean(x, axis=tuple(range(x.ndim - 1)))
+
+
+def _row(values: Array, x: Array) -> Array:
+    return values.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _sloped(gradient: Array, before: Array, activation: str) -> Array:
+    passes = Epilogue(activation=activation).slopes(before)
+    return gradient if passes is None else jnp.where(passes, gradient, 0)
+
+
+def _forward_kernel(machine: Any, x: Any, scale: Any, bias: Any, **settings: Any) -> Callable[..., Any] | None:
+    from fluxion.kernels.batchnorm import forward_call
+
+    return forward_call(machine, x, **settings)
+
+
+def _backward_kernel(machine: Any, dy: Any, x: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:
+    from fluxion.kernels.batchnorm import backward_call
+
+    return backward_call(machine, x, **settings)
+
+
+def _no_kernel(*_: Any, **__: Any) -> None:
+    return None
+
+
+_forward = Operation("batchnorm", _plain, _forward_kernel)
+_tangent = Operation("batchnorm_tangent", _plain_tangent, _no_kernel, _transposed, _smooth_tangent)
+_backward = Operation("batchnorm_backward", _plain_backward, _backward_kernel, differentiable=_smooth_backward)
