@@ -35,6 +35,7 @@ PAGES = {
     "saving": ("Saving and loading", "fluxion.state fluxion.save"),
     "devices": ("Devices and precision", "fluxion.device"),
     "compile": ("Compilation", "fluxion.compile fluxion.debug"),
+    "kernels": ("CPU kernels", "fluxion.kernels"),
     "errors": ("Errors and warnings", "fluxion.errors"),
 }
 
