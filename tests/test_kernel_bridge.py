@@ -105,6 +105,12 @@ def test_more_threads_than_cores():
     assert script(text, XLA_FLAGS="--xla_force_host_platform_device_count=4") == str(77.0 * 64)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="mprotect")
+def test_no_kernel_leaves_its_buffers():
+    program = (ROOT / "tests" / "programs" / "kernels_between_forbidden_pages.py").read_text()
+    assert script(program) == "all kernels stayed within their buffers"
+
+
 # -------------------------------------------------------------------- the cache of machine code
 
 

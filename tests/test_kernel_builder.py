@@ -325,6 +325,34 @@ def test_leaving_a_loop_early_is_an_error():
         build(body)
 
 
+def test_a_change_that_no_loop_carries_is_an_error():
+    def body(f, x, y):
+        total = f.tile(1, value=f.constant(0, "float32"))
+        for i in f.range(3):
+            total[0] = total[0] + x[i]
+
+    with pytest.raises(RuntimeError, match=r"does not carry it: name it in f.range\(..., carry=tile\)"):
+        build(body)
+
+
+def test_memory_takes_numbers_of_its_own_type():
+    def body(f, x, y):
+        y[0] = f.constant(1, "int32")
+
+    with pytest.raises(TypeError, match="memory of type float32 takes a number of type float32, got int32"):
+        build(body)
+
+
+def test_a_buffer_is_read_through_its_pointer():
+    @kernel
+    def mistaken(k, x, y):
+        with k.parallel(1):
+            y[0] = x[0]
+
+    with pytest.raises(TypeError, match=r"write f\[buffer\]\[index\]"):
+        mistaken(jnp.ones(4), outputs=jnp.ones(4))
+
+
 def test_numbers_of_two_types_do_not_mix():
     with pytest.raises(TypeError, match="a number of type float32 meets one of type int64: convert one of them"):
         build(lambda f, x, y: x[0] + f.number(1))

@@ -60,7 +60,7 @@ class _Handler:
         self._copy_pointers(frame, "rets", "rets", count, pointers)
         threads = self._thread_count(frame)
         for number, phase in enumerate(self.phases):
-            if phase.tasks == 1 or self.workers == 1:
+            if phase.tasks <= 1 or self.workers == 1:
                 self._serially(phase, pointers)
             else:
                 self._in_parallel(number, phase, pointers, frame, threads)

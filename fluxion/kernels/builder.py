@@ -28,6 +28,7 @@ from fluxion.kernels.values import (
     Index,
     Number,
     Pointer,
+    computed,
     constant,
     intrinsic_suffix,
     ir_type,
@@ -41,6 +42,7 @@ class Tile:
 
     def __init__(self, values: Sequence[Number], columns: int = 1) -> None:
         self.values, self.columns = list(values), columns
+        self._depth = len(values[0].f.open_loops) if values else 0
 
     @property
     def rows(self) -> int:
@@ -54,6 +56,10 @@ class Tile:
         return self.values[self._place(key)]
 
     def __setitem__(self, key: int | tuple[int, int], value: Number) -> None:
+        if any(id(self) not in carried for carried in value.f.open_loops[self._depth :]):
+            raise RuntimeError(
+                "a tile is changed in a loop that does not carry it: name it in f.range(..., carry=tile)"
+            )
         self.values[self._place(key)] = value
 
 
@@ -71,7 +77,7 @@ class Function:
             Pointer(self, value, kind[:-1]) if kind.endswith("*") else Number(self, value, kind)
             for value, kind in zip(self.function.args, arguments, strict=True)
         ]
-        self._open = 0
+        self.open_loops: list[set[int]] = []  # of each loop that is being written, which tiles it carries
 
     # ---------------------------------------------------------------- numbers
 
@@ -142,7 +148,9 @@ class Function:
         return self.bits(wide << 16, "float32")
 
     def to_memory(self, value: Number, dtype: str) -> Number:
-        """A computed number as memory of type `dtype` holds it."""
+        """A computed number as memory of type `dtype` holds it; TypeError for a number of another type."""
+        if value.dtype != computed(dtype):
+            raise TypeError(f"memory of type {dtype} takes a number of type {computed(dtype)}, got {value.dtype}")
         if dtype != "bfloat16":
             return value
         bits = self.bits(value, "int32")
@@ -295,9 +303,9 @@ class Function:
         phis = [[self._phi(value, before) for value in tile.values] for tile in carry]
         for tile, values in zip(carry, phis, strict=True):
             tile.values = list(values)
-        self._open += 1
+        self.open_loops.append({id(tile) for tile in carry})
         yield Number(self, counter, "int64")
-        self._open -= 1
+        self.open_loops.pop()
         following, end = self.ir.add(counter, _I64(step), flags=("nsw",)), self.ir.block
         counter.add_incoming(following, end)
         for tile, values in zip(carry, phis, strict=True):
@@ -350,7 +358,7 @@ class Function:
 
     def finish(self) -> None:
         """Ends the function."""
-        if self._open:
+        if self.open_loops:
             raise RuntimeError("a loop of generated code was left by break or return: leave it by its end")
         self.ir.ret_void()
 

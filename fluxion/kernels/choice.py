@@ -53,14 +53,15 @@ def convolution(
     if mode.kernels == "xla" or name not in ("float32", "float64", "bfloat16"):
         return None
     found = [
-        candidate for family in _families(mode) for candidate in family.candidates(geometry, direction, name, machine)
+        candidate for family in families(mode) for candidate in family.candidates(geometry, direction, name, machine)
     ]
     operands = [jax.ShapeDtypeStruct(shape, name) for shape in geometry.operand_shapes(direction)]
     chosen = choose(f"{direction} {name}: {geometry}", found, operands, machine, mode)
     return chosen.run if chosen else None
 
 
-def _families(mode: Mode) -> Sequence[Any]:
+def families(mode: Mode) -> Sequence[Any]:
+    """The modules with candidates for convolutions."""
     from fluxion.kernels import depthwise, direct, direct_weight, product, winograd, winograd_weight
 
     if mode.kernels == "direct":

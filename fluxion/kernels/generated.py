@@ -8,6 +8,7 @@ import hashlib
 import math
 import pathlib
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,6 +47,9 @@ class Buffer:
     def size(self) -> int:
         """How many numbers it holds."""
         return math.prod(self.shape)
+
+    def __getitem__(self, index: Any) -> Any:
+        raise TypeError("a buffer is read within a phase, through its pointer: write f[buffer][index]")
 
 
 @dataclass(frozen=True)
@@ -127,8 +131,7 @@ class Kernel:
         work = Work(self.module, self.machine, f"phase{len(self._phases)}")
         yield work
         work.finish()
-        if tasks:
-            self._phases.append(Phase(work.function, tasks))
+        self._phases.append(Phase(work.function, tasks))
 
     @contextlib.contextmanager
     def routine(self, name: str, *arguments: str) -> Iterator[Function]:
@@ -154,6 +157,8 @@ class _Ready:
 
 _lock = threading.RLock()
 _registered: set[str] = set()  # names that XLA knows: it takes each once
+# Not in the kernels themselves, which programs may reach: what grows there would be a change of the program.
+_ready: weakref.WeakKeyDictionary[Callable[..., None], dict[Any, _Ready]] = weakref.WeakKeyDictionary()
 
 
 def _key(operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]) -> Any:
@@ -169,7 +174,6 @@ class GeneratedKernel:
         functools.update_wrapper(self, build)
         self._build = build
         self._ours = build.__module__.startswith("fluxion.kernels.")
-        self._ready: dict[Any, _Ready] = {}
 
     def __call__(self, *operands: Any, outputs: Any, machine: Machine | None = None, **parameters: Any) -> Any:
         """The kernel's results as JAX arrays: one for a single `outputs`, a tuple for a sequence."""
@@ -195,18 +199,21 @@ class GeneratedKernel:
         """Generates the machine code, or finds it, and makes it known to XLA."""
         key = _key(operands, results, machine, parameters)
         with _lock:
-            if key not in self._ready:
+            known = _ready.setdefault(self._build, {})
+            if key not in known:
                 name, facts, code = self.code(operands, results, machine, **parameters)
                 if name not in _registered:
                     address = objects.load(code, "handler", machine)
                     jax.ffi.register_ffi_target(name, objects.capsule(address), platform="cpu")
                     _registered.add(name)
-                self._ready[key] = _Ready(name, facts["scratch_bytes"])
-            return self._ready[key]
+                known[key] = _Ready(name, facts["scratch_bytes"])
+            return known[key]
 
-    def text(self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any) -> str:
-        """The kernel in LLVM's language."""
-        return self._written(operands, results, machine, parameters)[1]
+    def text(
+        self, operands: Sequence[Any], results: Sequence[Any], machine: Machine | None = None, **parameters: Any
+    ) -> str:
+        """The kernel in LLVM's language, for operands and results of these shapes and types."""
+        return self._written(operands, results, machine or required_host(), parameters)[1]
 
     def _written(
         self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]

@@ -243,9 +243,18 @@ class Pointer:
         if count is None or (isinstance(count, int) and count >= lanes):
             self.f.ir.store(stored.ir, place, align=align)
             return
+        if isinstance(count, int) and count == 1:
+            # LLVM 22 stores 32 bits where a vector is narrowed and then one lane of 16 bits is stored through a mask.
+            self.f.ir.store(self.f.ir.extract_element(stored.ir, ir.Constant(ir.IntType(32), 0)), place, align=align)
+            return
         mask, suffix = self.f.first_lanes(count, lanes).ir, f"v{lanes}{_suffix(self.dtype)}"
         align_value = ir.Constant(ir.IntType(32), align)
         self.f.intrinsic(f"llvm.masked.store.{suffix}.p0", ir.VoidType(), stored.ir, place, align_value, mask)
+
+    def prefetch(self, offset: Index = 0) -> None:
+        """Has the line of the cache around `offset` loaded, any place in memory or outside of it; changes nothing."""
+        read, keep, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
+        self.f.intrinsic("llvm.prefetch.p0", ir.VoidType(), (self + offset).ir, read, keep, data)
 
     def splat(self, offset: Index = 0, lanes: int | None = None) -> Number:
         """A vector all of whose lanes hold the number at `offset`."""
