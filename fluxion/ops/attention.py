@@ -12,6 +12,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from fluxion.errors import SizeError
+from fluxion.kernels import attention_plain as plain
+from fluxion.kernels.attention import attention, is_taken
 from fluxion.ops.activations import identity
 from fluxion.ops.arrays import as_float, match_rank
 from fluxion.ops.indexing import check_indices
@@ -47,8 +49,9 @@ def dot_product_attention(
     attention evenly. `dropout` is a function that multiplies each weight by some number. `return_weights=True` gives
     `(outputs, weights)` with weights `(..., nheads, q_len, kv_len)`, after dropout.
 
-    Half precision computes weights in float32; on an NVIDIA GPU it is cuDNN's fused kernel where nothing but `causal`
-    is asked for, which has no forward-mode derivative. SizeError where sizes do not suit each other. Flux:
+    In float32 a CPU computes it, and its gradient, block by block, without ever holding all of the weights (Dao et al.
+    2022). Half precision computes weights in float32; on an NVIDIA GPU it is cuDNN's fused kernel where nothing but
+    `causal` is asked for, which has no forward-mode derivative. SizeError where sizes do not suit each other. Flux:
     `dot_product_attention`.
 
     >>> import fluxion as fx
@@ -64,9 +67,12 @@ def dot_product_attention(
     q, k, v = split_heads(q, nheads), split_heads(k, kv_heads), split_heads(v, kv_heads)
     if _is_plain(bias, mask, dropout, return_weights) and _has_fused(q, k, v):
         return _merge_heads(_fused(q, k, v, causal, scale))
+    bias, mask = _extras(q, k, bias, mask)
+    if dropout is identity and not return_weights and (bias is None or bias.dtype == v.dtype) and is_taken(q, k, v):
+        return _merge_heads(_blockwise(q, k, v, bias, mask, causal, scale))
     shares, total = _shares(q, k, bias, mask, causal, scale)
     shares = dropout(shares.astype(v.dtype))
-    y = _average(shares, v, total)
+    y = _merge_heads(plain.average(shares, v, total))
     return (y, (shares / total).astype(v.dtype)) if return_weights else y
 
 
@@ -93,7 +99,7 @@ def dot_product_attention_scores(
     """
     q, k = as_float(q), as_float(k)
     _check_split(q, k)
-    shares, total = _shares(q, k, bias, mask, causal, scale)
+    shares, total = _shares(q, k, *_extras(q, k, bias, mask), causal, scale)
     return dropout((shares / total).astype(jnp.result_type(q.dtype, k.dtype)))
 
 
@@ -197,13 +203,20 @@ def _check_split(q: Array, k: Array) -> None:
         )
 
 
-def _fitting(name: str, value: Array, scores: Array) -> Array:
-    """A bias or mask ready to broadcast to the scores."""
-    sizes = zip(value.shape[::-1], scores.shape[::-1], strict=False)
-    if value.ndim > scores.ndim or any(size not in (1, wanted) for size, wanted in sizes):
-        wanted = f"that broadcasts to its weights (..., heads, q_len, kv_len) = {scores.shape}"
+def _extras(q: Array, k: Array, bias: Any, mask: Any) -> tuple[Array | None, Array | None]:
+    """Bias and mask, each None or with all the axes of the scores."""
+    scores = (*q.shape[:-3], q.shape[-2], q.shape[-3], k.shape[-3])
+    bias = None if bias is None else _fitting("bias", _numbers(bias), scores)
+    return bias, None if mask is None else _fitting("mask", _booleans(mask), scores)
+
+
+def _fitting(name: str, value: Array, scores: tuple[int, ...]) -> Array:
+    """A bias or mask with an axis for each of those of the scores."""
+    sizes = zip(value.shape[::-1], scores[::-1], strict=False)
+    if value.ndim > len(scores) or any(size not in (1, wanted) for size, wanted in sizes):
+        wanted = f"that broadcasts to its weights (..., heads, q_len, kv_len) = {scores}"
         raise SizeError(f"dot_product_attention expects a {name} {wanted}, got one of shape {value.shape}")
-    return match_rank(value, scores)
+    return jnp.expand_dims(value, range(len(scores) - value.ndim))
 
 
 def _numbers(bias: Any) -> Array:
@@ -225,45 +238,39 @@ def _lower(rows: int, columns: int) -> Array:
     return jnp.tri(rows, columns, dtype=bool)
 
 
-def _shares(q: Array, k: Array, bias: Any, mask: Any, causal: bool, scale: Any) -> tuple[Array, Array]:
-    """What each query gives to each key, `(..., heads, q_len, kv_len)`, and its sum, by which nothing is divided yet:
-    to divide what attention gives is less work than to divide the weights.
-    """
-    scores = _products(q, k) * (1 / math.sqrt(q.shape[-1]) if scale is None else scale)
-    if bias is not None:
-        scores = scores + _fitting("bias", _numbers(bias), scores)
-    masks = [] if mask is None else [_fitting("mask", _booleans(mask), scores)]
-    allowed = join_masks(*masks, _lower(*scores.shape[-2:]) if causal else None)
-    if allowed is not None:
-        scores = jnp.where(match_rank(allowed, scores), scores, -jnp.inf)
-    top = jax.lax.stop_gradient(jnp.max(scores, axis=-1, keepdims=True, initial=-jnp.inf))
-    if bias is not None:  # only a bias brings +inf, and inf - inf would be NaN
-        scores = jnp.where(scores == jnp.inf, 0, jnp.where(top == jnp.inf, -jnp.inf, scores))
-    shares = jnp.exp(scores - jnp.where(jnp.isinf(top), 0, top))
-    total = jnp.sum(shares, axis=-1, keepdims=True)
-    return shares, jnp.where(total == 0, 1, total)
+def _shares(
+    q: Array, k: Array, bias: Array | None, mask: Array | None, causal: bool, scale: Any
+) -> tuple[Array, Array]:
+    """What each query gives to each key, `(..., heads, q_len, kv_len)`, and its sum; see `shares_of`."""
+    scores = plain.restricted_scores(q, k, bias, mask, causal, _default_scale(q) if scale is None else scale)
+    return plain.shares_of(scores, plain.largest(scores), bias is not None)
 
 
-def _products(q: Array, k: Array) -> Array:
-    """Scores `(..., heads, q_len, kv_len)`; the queries of heads that share their keys count as one longer sequence."""
-    wide = jnp.promote_types(jnp.result_type(q.dtype, k.dtype), jnp.float32)
-    *leading, length, heads, size = q.shape
-    kv_heads, group = k.shape[-2], heads // k.shape[-2]
-    q = q.reshape(*leading, length, kv_heads, group, size)
-    q = jnp.moveaxis(q, -2, -4).reshape(*leading, group * length, kv_heads, size)
-    scores = jnp.einsum("...qhd,...khd->...hqk", q, k, preferred_element_type=wide)
-    return scores.reshape(*leading, heads, length, k.shape[-3])
+def _default_scale(q: Array) -> float:
+    return 1 / math.sqrt(q.shape[-1])
 
 
-def _average(shares: Array, v: Array, total: Array) -> Array:
-    """`shares @ v / total` with the heads side by side, `(..., q_len, outputs)`."""
-    *leading, heads, length, kv_len = shares.shape
-    kv_heads, group = v.shape[-2], heads // v.shape[-2]
-    shares = shares.reshape(*leading, kv_heads, group * length, kv_len)
-    y = jnp.einsum("...hqk,...khd->...qhd", shares, v, preferred_element_type=total.dtype)
-    y = jnp.moveaxis(y.reshape(*leading, group, length, kv_heads, v.shape[-1]), -4, -2)
-    y = y.reshape(*leading, length, heads, v.shape[-1]) / jnp.swapaxes(total, -2, -3)
-    return _merge_heads(y).astype(v.dtype)
+# ------------------------------------------------------------------ the generated kernels of CPUs
+
+
+def _blockwise(q: Array, k: Array, v: Array, bias: Array | None, mask: Array | None, causal: bool, scale: Any) -> Array:
+    """Attention that never holds all of the weights."""
+    leading = q.shape[:-3]
+    if scale is not None and not isinstance(scale, (int, float)):  # it may be traced, and have a derivative
+        q, scale = q * jnp.asarray(scale, q.dtype), 1.0
+    mask, bias = (extra if extra is None else _one_batch(extra, leading) for extra in (mask, bias))
+    q, k, v = (_one_batch(x, leading) for x in (q, k, v))
+    scale = _default_scale(q) if scale is None else scale
+    y = attention(q, k, v, mask=mask, bias=bias, causal=causal, scale=scale)
+    return y.reshape(*leading, *y.shape[1:])
+
+
+def _one_batch(x: Array, leading: tuple[int, ...]) -> Array:
+    """An array whose leading axes are one, of length 1 where it is the same for all of them."""
+    last = x.shape[-3:]
+    if all(size == 1 for size in x.shape[:-3]):
+        return x.reshape(1, *last)
+    return jnp.broadcast_to(x, (*leading, *last)).reshape(math.prod(leading), *last)
 
 
 # ------------------------------------------------------------------ the fused kernel of NVIDIA GPUs
