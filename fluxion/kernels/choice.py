@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import os
 import pathlib
 import threading
 import time
@@ -30,10 +29,10 @@ from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode
 from fluxion.kernels.reports import Decision, note
 
-CLEAR = 1.15  # candidates that are expected to take no more than this much longer than the best are timed
-WORTH_TIMING = 5e-4  # seconds: below it a wrong choice costs less than finding out
+CLEAR = 1.1  # candidates that are expected to take no more than this much longer than the best are timed
+WORTH_TIMING = 1e-3  # seconds: below it a wrong choice costs less than finding out
 MOST_TIMED = 4
-ROUNDS = 7
+ROUNDS = 5
 PRECISE_ERROR = 1.05
 
 _lock = threading.RLock()
@@ -47,8 +46,6 @@ def convolution(
     It is traced into the program in place of the convolution and may be made of any operations of JAX; `geometry` is
     trimmed and nothing in it is empty. None leaves the convolution to XLA.
     """
-    if os.environ.get("FLUXION_KERNELS") != "1":  # TODO remove when the families are there
-        return None
     name = np.dtype(dtype).name
     if mode.kernels == "xla" or name not in ("float32", "float64", "bfloat16"):
         return None
@@ -66,7 +63,7 @@ def families(mode: Mode) -> Sequence[Any]:
 
     if mode.kernels == "direct":
         return direct, direct_weight
-    return direct, direct_weight, product, depthwise, winograd, winograd_weight
+    return [m for m in (direct, direct_weight, product, depthwise, winograd, winograd_weight) if hasattr(m, "candidates")]
 
 
 def choose(

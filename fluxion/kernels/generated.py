@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import hashlib
 import math
 import pathlib
@@ -219,8 +220,9 @@ class GeneratedKernel:
         self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]
     ) -> tuple[Kernel, str]:
         kernel = Kernel(machine, operands, results)
-        self._build(kernel, *kernel.buffers, **parameters)
-        return kernel, kernel.text(abi.installed())
+        with _no_collection():
+            self._build(kernel, *kernel.buffers, **parameters)
+            return kernel, kernel.text(abi.installed())
 
     def code(
         self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any
@@ -241,6 +243,18 @@ class GeneratedKernel:
             known = {"scratch_bytes": kernel.scratch_bytes}, objects.compile_object(text, machine)
             objects.remember(name, *known)
         return name, *known
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Holds back the garbage collection, which would look at every instruction again and again: up to half the time."""
+    running = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if running:
+            gc.enable()
 
 
 def kernel(build: Callable[..., None]) -> GeneratedKernel:

@@ -9,14 +9,17 @@ import jax.numpy as jnp
 from jax import Array
 
 from fluxion.errors import SizeError
+from fluxion.kernels.matmul import multiply
 
 
 def product(x: Any, weight: Any) -> Any:
-    """`x @ weight` with all leading axes of `x` as one, in which form XLA transposes it best."""
-    if x.ndim < 3:
+    """`x @ weight` with all leading axes of `x` as one, in which form kernels know it and XLA transposes it best."""
+    if x.ndim < 2:
         return x @ weight
     rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
-    return (rows @ weight).reshape(*x.shape[:-1], weight.shape[-1])
+    single = isinstance(x, Array) and rows.dtype == weight.dtype == jnp.float32
+    result = multiply(rows, weight) if single else rows @ weight
+    return result.reshape(*x.shape[:-1], weight.shape[-1])
 
 
 def batched_mul(a: Any, b: Any) -> Array:

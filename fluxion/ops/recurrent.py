@@ -12,7 +12,8 @@ then, and the loop carries changes of the state only. Transposed, that is one pr
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from fluxion.kernels.machine import Machine
+from fluxion.kernels.operation import Operation
 from fluxion.ops.linear import product
 
 Pair = tuple[Array, Array]
@@ -129,33 +132,55 @@ def _times_transposed(weight: Array) -> Callable[[Array], Array]:
     return lambda h: jax.lax.dot_general(h, transposed, (((1,), (1,)), ((), ())))
 
 
-def _lstm_details(x: Array, bias: Array, hidden: Array, cell: Array, weight: Array) -> Pair:
-    """The cell states and the gates at every step."""
+# ------------------------------------------------------------------ on a CPU
+
+
+def _kernel(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
+    """Chooses the kernel of this name, which computes the same as `plain`, for batches of float32; otherwise none."""
+
+    def choose(machine: Machine, *types: Any, **settings: Any) -> Callable[..., Any] | None:
+        if types[0].ndim != 3 or any(array.dtype != jnp.float32 for array in types):
+            return None
+        from fluxion.kernels import recurrent  # here because it brings LLVM
+
+        outputs = jax.eval_shape(partial(plain, **settings), *types)
+        return partial(getattr(recurrent, name), outputs=outputs, machine=machine)
+
+    return choose
+
+
+def _no_kernel(machine: Machine, *types: Any) -> None:
+    """The loop of XLA: forward mode is rare."""
+
+
+def _wanted(results: Sequence[Array], operands: Sequence[Any]) -> list[Array]:
+    """The results that belong to unknown operands, which come first."""
+    return [result for result, operand in zip(results, operands, strict=False) if operand is None]
+
+
+# ------------------------------------------------------------------ LSTM
+
+
+def _lstm_plain(
+    x: Array, bias: Array, hidden: Array, cell: Array, weight: Array, *, details: bool
+) -> tuple[Array, ...]:
+    """The states after every step, and with `details` the gates of every step."""
 
     def step(state: Pair, x: Array) -> Any:
         new, gates = lstm_step(x, bias, state, weight)
-        return new, (new[1], gates)
+        return new, (*new, gates) if details else new
 
     return _scan(step, (hidden, cell), x)
 
 
-@jax.custom_jvp
-def _lstm(x: Array, bias: Array, hidden: Array, cell: Array, weight: Array) -> Pair:
-    return _scan(lambda state, x: (lstm_step(x, bias, state, weight)[0],) * 2, (hidden, cell), x)
-
-
-@_lstm.defjvp
-def _lstm_jvp(primals: Any, tangents: Any) -> Any:
+def _lstm_tangent_plain(
+    da: Array, dhidden: Array, dcell: Array, cell: Array, weight: Array, cells: Array, gates: Array
+) -> Pair:
     """With `a` the sum before the gates: `dc = f dc + g di + c df + i dg` and `dh = tanh(c) do + o tanh'(c) dc`."""
-    _, _, hidden, cell, weight = primals
-    dx, dbias, dhidden, dcell, dweight = tangents
-    cells, gates = _lstm_details(*primals)
     i, f, g, o = jnp.split(gates, 4, -1)
     squashed = jnp.tanh(cells)
-    hiddens = o * squashed
     partners = jax.lax.optimization_barrier(jnp.concatenate([g, _before(cell, cells), i, squashed], -1))
     slopes = partners * (gates + (2 * _lstm_factors(gates) - 1)) * (1 - gates)
-    da = dx + _rows(dbias, dx) + product(_before(hidden, hiddens), dweight)
     times_weight = _times_transposed(weight)
 
     def step(state: Pair, now: Any) -> Any:
@@ -166,44 +191,125 @@ def _lstm_jvp(primals: Any, tangents: Any) -> Any:
         new = of_o + output * dc, dc
         return new, new
 
-    return (hiddens, cells), _scan(step, (dhidden, dcell), (da, slopes, o * (1 - squashed * squashed), f))
+    return _scan(step, (dhidden, dcell), (da, slopes, o * (1 - squashed * squashed), f))
 
 
-def _gru_states(x: Array, bias: Array, hidden: Array, weight: Array, recurrent_bias: Array) -> Any:
+def _lstm_back_plain(dhiddens: Array, dcells: Array, cell: Array, *known: Any) -> tuple[Array, ...]:
+    """The transpose of the tangent: what the states' cotangents pass on to `da`, `dhidden` and `dcell`."""
+    _, _, gates = known
+
+    def tangent(da: Array, dhidden: Array, dcell: Array) -> Pair:
+        return _lstm_tangent_plain(da, dhidden, dcell, cell, *known)
+
+    return jax.linear_transpose(tangent, gates, cell, cell)((dhiddens, dcells))
+
+
+def _lstm_tangent_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
+    return _wanted(_lstm_back(*cotangents, *operands[3:]), operands)
+
+
+def _lstm_back_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
+    return _wanted(_lstm_tangent(*cotangents, *operands[2:]), operands)
+
+
+_lstm_states = Operation("lstm", _lstm_plain, _kernel("lstm", _lstm_plain))
+_lstm_tangent = Operation("lstm_tangent", _lstm_tangent_plain, _no_kernel, _lstm_tangent_transpose)
+_lstm_back = Operation("lstm_back", _lstm_back_plain, _kernel("lstm_back", _lstm_back_plain), _lstm_back_transpose)
+
+
+@jax.custom_jvp
+def _lstm(x: Array, bias: Array, hidden: Array, cell: Array, weight: Array) -> Pair:
+    hiddens, cells = _lstm_states(x, bias, hidden, cell, weight, details=False)
+    return hiddens, cells
+
+
+@_lstm.defjvp
+def _lstm_jvp(primals: Any, tangents: Any) -> Any:
+    _, _, hidden, cell, weight = primals
+    dx, dbias, dhidden, dcell, dweight = tangents
+    hiddens, cells, gates = _lstm_states(*primals, details=True)
+    da = dx + _rows(dbias, dx) + product(_before(hidden, hiddens), dweight)
+    return (hiddens, cells), _lstm_tangent(da, dhidden, dcell, cell, weight, cells, gates)
+
+
+# ------------------------------------------------------------------ GRU
+
+
+def _gru_plain(
+    x: Array, bias: Array, hidden: Array, weight: Array, recurrent_bias: Array, *, details: bool
+) -> tuple[Array, ...]:
+    """The state after every step, and with `details` what `gru_step` tells of every step."""
+
     def step(state: Array, x: Array) -> Any:
-        new, details = gru_step(x, bias, state, weight, recurrent_bias)
-        return new, (new, details)
+        new, found = gru_step(x, bias, state, weight, recurrent_bias)
+        return new, (new, *found) if details else (new,)
 
     return _scan(step, hidden, x)
 
 
-@jax.custom_jvp
-def _gru(x: Array, bias: Array, hidden: Array, weight: Array, recurrent_bias: Array) -> Array:
-    return _gru_states(x, bias, hidden, weight, recurrent_bias)[0]
-
-
-@_gru.defjvp
-def _gru_jvp(primals: Any, tangents: Any) -> Any:
+def _gru_tangent_plain(
+    dx: Array,
+    dproduct: Array,
+    dhidden: Array,
+    hidden: Array,
+    weight: Array,
+    hiddens: Array,
+    gates: Array,
+    candidate: Array,
+    inner: Array,
+) -> tuple[Array]:
     """`dh' = z dh + (1 - z) dn + (h - n) dz` with `dn = (1 - n^2) (dx_n + r dq + q dr)`, q what r is multiplied by."""
-    _, _, hidden, weight, _ = primals
-    dx, dbias, dhidden, dweight, drecurrent_bias = tangents
-    hiddens, (gates, candidate, inner) = _gru_states(*primals)
-    before = _before(hidden, hiddens)
     r, z = jnp.split(gates, 2, -1)
     slope = (1 - z) * (1 - candidate * candidate)
-    slopes = (slope * inner * r * (1 - r), (before - candidate) * z * (1 - z), slope * r)
+    slopes = (slope * inner * r * (1 - r), (_before(hidden, hiddens) - candidate) * z * (1 - z), slope * r)
     slopes = jax.lax.optimization_barrier(slopes)
     times_weight = _times_transposed(weight)
 
     def through(slopes: Any, da: Array) -> Array:
         return sum(slope * part for slope, part in zip(slopes, jnp.split(da, 3, -1), strict=True))
 
-    da = product(before, dweight) + _rows(drecurrent_bias, dx)
-    direct = through(slopes, da) + through((*slopes[:2], slope), dx + _rows(dbias, dx))
-
     def step(dh: Array, now: Any) -> Any:
         direct, slopes, z = now
         dh = direct + z * dh + through(slopes, times_weight(dh))
-        return dh, dh
+        return dh, (dh,)
 
-    return hiddens, _scan(step, dhidden, (direct, slopes, z))
+    return _scan(step, dhidden, (through(slopes, dproduct) + through((*slopes[:2], slope), dx), slopes, z))
+
+
+def _gru_back_plain(dhiddens: Array, hidden: Array, weight: Array, *known: Any) -> tuple[Array, ...]:
+    """The transpose of the tangent: what the states' cotangents pass on to `dx`, `dproduct` and `dhidden`."""
+    wide = jax.ShapeDtypeStruct((*dhiddens.shape[:-1], weight.shape[-1]), dhiddens.dtype)
+
+    def tangent(dx: Array, dproduct: Array, dhidden: Array) -> tuple[Array]:
+        return _gru_tangent_plain(dx, dproduct, dhidden, hidden, weight, *known)
+
+    return jax.linear_transpose(tangent, wide, wide, hidden)((dhiddens,))
+
+
+def _gru_tangent_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
+    return _wanted(_gru_back(*cotangents, *operands[3:]), operands)
+
+
+def _gru_back_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
+    return _wanted(_gru_tangent(*cotangents, *operands[1:]), operands)
+
+
+_gru_states = Operation("gru", _gru_plain, _kernel("gru", _gru_plain))
+_gru_tangent = Operation("gru_tangent", _gru_tangent_plain, _no_kernel, _gru_tangent_transpose)
+_gru_back = Operation("gru_back", _gru_back_plain, _kernel("gru_back", _gru_back_plain), _gru_back_transpose)
+
+
+@jax.custom_jvp
+def _gru(x: Array, bias: Array, hidden: Array, weight: Array, recurrent_bias: Array) -> Array:
+    (hiddens,) = _gru_states(x, bias, hidden, weight, recurrent_bias, details=False)
+    return hiddens
+
+
+@_gru.defjvp
+def _gru_jvp(primals: Any, tangents: Any) -> Any:
+    _, _, hidden, weight, _ = primals
+    dx, dbias, dhidden, dweight, drecurrent_bias = tangents
+    hiddens, *details = _gru_states(*primals, details=True)
+    dproduct = product(_before(hidden, hiddens), dweight) + _rows(drecurrent_bias, dx)
+    (changes,) = _gru_tangent(dx + _rows(dbias, dx), dproduct, dhidden, hidden, weight, hiddens, *details)
+    return hiddens, changes
