@@ -13,7 +13,8 @@ import sys
 from benchmarks.peers import THREADS
 from benchmarks.table import SUMMARY, Table, grid
 
-NAMES = ("steps50", "levels", "mlp", "catalog", "tiny", "scalar", "imports", "cold", "nodes")
+NAMES = ("steps50", "levels", "mlp", "catalog", "convnets", "accuracy", "tiny", "scalar", "imports", "cold", "nodes")
+HELP = f"of {', '.join(NAMES)}; none: all; convnets:vgg16,unet runs some tasks of convnets"
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
 
@@ -37,20 +38,21 @@ def machine() -> str:
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(NAMES)}; none: all")
+    parser.add_argument("names", nargs="*", metavar="name", help=HELP)
     parser.add_argument("--markdown", action="store_true", help="tables as Markdown")
     parser.add_argument(
         "--update", type=pathlib.Path, metavar="PAGE", help="put the tables into a Markdown page as well"
     )
     options = parser.parse_args()
-    if unknown := set(options.names) - set(NAMES):
+    requests = [name.partition(":")[::2] for name in options.names or NAMES]
+    if unknown := {name for name, _ in requests} - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")
     about = machine()
     print(about, flush=True)
     tables = []
-    for name in options.names or NAMES:
+    for name, parts in requests:
         print(f"running {name}", file=sys.stderr, flush=True)
-        tables.append(importlib.import_module(f"benchmarks.{name}").run())
+        tables.append(importlib.import_module(f"benchmarks.{name}").run(*parts.split(",") if parts else ()))
         print("\n" + tables[-1].show(options.markdown), flush=True)
     print("\n" + summary(tables, options.markdown))
     if options.update:

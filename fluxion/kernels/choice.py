@@ -63,7 +63,7 @@ def families(mode: Mode) -> Sequence[Any]:
 
     if mode.kernels == "direct":
         return direct, direct_weight
-    return [m for m in (direct, direct_weight, product, depthwise, winograd, winograd_weight) if hasattr(m, "candidates")]
+    return direct, direct_weight, product, depthwise, winograd, winograd_weight
 
 
 def choose(

@@ -1,0 +1,1 @@
+"""The networks of the benchmark `convnets`, written in each library as its users write them."""
