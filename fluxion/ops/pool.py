@@ -12,6 +12,7 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.ops.arrays import as_float, at_least_float32
+from fluxion.ops.maxpool import has_positions, max_pool_of_floats
 from fluxion.ops.transposed import linear
 from fluxion.ops.windows import (
     AXES,
@@ -23,6 +24,7 @@ from fluxion.ops.windows import (
     short_pad,
     window_sizes,
 )
+from fluxion.ops.windowsums import reduce_windows, sum_windows
 
 
 def max_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 0) -> Array:
@@ -39,8 +41,10 @@ def max_pool(x: Any, window: tuple[int, ...], *, stride: Any = None, pad: Any = 
     x = jnp.asarray(x)
     windows = _windows("max_pool", x, window, stride, pad)
     check_pads("max_pool", windows.kernel, windows.pads)
+    if has_positions(x, windows):
+        return max_pool_of_floats(x, windows)
     lowest = -np.inf if jnp.issubdtype(x.dtype, jnp.inexact) else False if x.dtype == bool else jnp.iinfo(x.dtype).min
-    return _reduce_windows(x, lowest, jax.lax.max, windows)
+    return reduce_windows(x, lowest, jax.lax.max, windows)
 
 
 def mean_pool(
@@ -59,7 +63,7 @@ def mean_pool(
     """
     x = as_float(x)
     windows = _windows("mean_pool", x, window, stride, pad)
-    total = _reduce_windows(at_least_float32(x), 0, jax.lax.add, windows)
+    total = sum_windows(at_least_float32(x), windows)
     if count_include_pad:
         return (total / math.prod(windows.kernel)).astype(x.dtype)
     check_pads("mean_pool", windows.kernel, windows.pads)
@@ -81,7 +85,7 @@ def lp_pool(x: Any, p: float, window: tuple[int, ...], *, stride: Any = None, pa
     """
     x, p = as_float(x), exponent(p, "lp_pool")
     windows = _windows("lp_pool", x, window, stride, pad)
-    total = _reduce_windows(_power(at_least_float32(x), p), 0, jax.lax.add, windows)
+    total = sum_windows(_power(at_least_float32(x), p), windows)
     sign = jnp.where(total < 0, -1, 1).astype(total.dtype)
     return (sign * _power(sign * total, 1 / p)).astype(x.dtype)
 
@@ -176,11 +180,6 @@ def _windows(name: str, x: Array, window: Any, stride: Any, pad: Any) -> Windows
     window = window_sizes(window, "window")
     check_axes(name, x, len(window))
     return fitting_windows(name, x, window, window if stride is None else stride, pad)
-
-
-def _reduce_windows(x: Array, start: Any, operation: Any, windows: Windows) -> Array:
-    window, strides, pads = (1, *windows.kernel, 1), (1, *windows.strides, 1), ((0, 0), *windows.pads, (0, 0))
-    return jax.lax.reduce_window(x, np.asarray(start, x.dtype), operation, window, strides, pads)
 
 
 def _covered(windows: Windows, sizes: tuple[int, ...]) -> np.ndarray:
