@@ -15,6 +15,8 @@ from sybil.parsers.markdown import PythonCodeBlockParser
 
 import fluxion as fx
 
+collect_ignore = ["tests/programs"]  # run by tests, in processes of their own
+
 
 def _seed_blocks(namespace: dict[str, Any]) -> None:
     namespace["__name__"] = "__main__"  # as in a script, where classes belong to a module of the user's

@@ -105,6 +105,26 @@ def test_more_threads_than_cores():
     assert script(text, XLA_FLAGS="--xla_force_host_platform_device_count=4") == str(77.0 * 64)
 
 
+EIGHT_DEVICES = """
+import fluxion as fx, jax, jax.numpy as jnp, numpy as np
+from jax.sharding import PartitionSpec as P
+layers = fx.Conv((3, 3), 16, 16, fx.relu, pad=1), fx.MaxPool((2, 2)), fx.DepthwiseConv((3, 3), 16, 16), fx.flatten
+model = fx.Chain(*layers)
+x = jnp.asarray(np.random.default_rng(0).normal(size=(16, 8, 8, 16)), "float32")
+loss = lambda x: jnp.sum(jnp.sin(model(x)))
+mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+split = jax.shard_map(lambda x: jax.lax.psum(loss(x), "data"), mesh=mesh, in_specs=P("data"), out_specs=P())
+run = jax.jit(jax.value_and_grad(split))
+for one, other in zip(run(x), jax.value_and_grad(loss)(x)):
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4)
+print(run.lower(x).as_text().count("fluxion_") > 2)
+"""
+
+
+def test_each_of_eight_devices_runs_kernels_under_shard_map():
+    assert script(EIGHT_DEVICES, XLA_FLAGS="--xla_force_host_platform_device_count=8") == "True"
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mprotect")
 def test_no_kernel_leaves_its_buffers():
     program = (ROOT / "tests" / "programs" / "kernels_between_forbidden_pages.py").read_text()

@@ -45,15 +45,16 @@ def multiply_add(
 ) -> None:
     """Adds the product of a block of `a` and a block of `b` to a tile.
 
-    Row r, position k of `a` lies at `r * row_stride + k * a_step`, or at `row_stride[r] + k * a_step` where a sequence is
-    given; row k of `b`, as many vectors as the tile has columns, at `k * b_step`. Of the last vector of a row only
+    Row r, position k of `a` lies at `r * row_stride + k * a_step`, or at `row_stride[r] + k * a_step` where a sequence
+    is given; row k of `b`, as many vectors as the tile has columns, at `k * b_step`. Of the last vector of a row only
     `last_lanes` lanes are read.
     """
     rows = row_stride if isinstance(row_stride, Sequence) else [r * row_stride for r in range(total.rows)]
     lanes = total[0].lanes or 1
     for k in f.range(depth, unroll=unroll, carry=total):
         weights = b + k * b_step
-        vectors = [weights.load(v * lanes, last_lanes if v == total.columns - 1 else None) for v in range(total.columns)]
+        counts = [None] * (total.columns - 1) + [last_lanes]
+        vectors = [weights.load(v * lanes, count) for v, count in enumerate(counts)]
         step(f, total, [a + k * a_step + row for row in rows], vectors)
 
 

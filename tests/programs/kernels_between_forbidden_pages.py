@@ -25,9 +25,6 @@ def call_guarded(self, operands, results, machine, parameters):
     return guarded.run(self, [np.asarray(o) for o in operands], results, replace(machine, workers=1), **parameters)
 
 
-GeneratedKernel._call = call_guarded
-
-
 def geometry(batch, sizes, inputs, kernel, outputs, stride=1, pad=0, dilation=1, groups=1):
     axes = len(sizes)
     each = lambda value: value if isinstance(value, tuple) else (value,) * axes
@@ -83,7 +80,14 @@ def check_batchnorm(machine):
     assert all(np.isfinite(a).all() for a in made)
 
 
-for machine, dtype, step in ((host(), "float32", 1), (replace(AVX2, workers=1), "float32", 2), (host(), "bfloat16", 3)):
-    check_convolutions(machine, dtype, GEOMETRIES[::step])
-    check_batchnorm(machine)
-print("all kernels stayed within their buffers")
+def main():
+    GeneratedKernel._call = call_guarded
+    narrow = replace(AVX2, workers=1)
+    for machine, dtype, step in ((host(), "float32", 1), (narrow, "float32", 2), (host(), "bfloat16", 3)):
+        check_convolutions(machine, dtype, GEOMETRIES[::step])
+        check_batchnorm(machine)
+    print("all kernels stayed within their buffers")
+
+
+if __name__ == "__main__":
+    main()
