@@ -10,6 +10,10 @@ function `(buffers, task, worker)` that is called once for every task; a phase s
 Whoever is free takes the next number from an atomic counter. The caller works too and never waits for a thread to
 *begin*, only for tasks that have begun: a pool that is busy, or has one thread, makes it slower and cannot block it. A
 thread that comes too late finds the counter used up; the state lives until the last one has let go of it.
+
+XLA gets its memory from the system anew for every run of a program, page by page as they are first written: that takes
+as long as all the arithmetic of a network that is bound by memory. So a handler asks Linux for pages of 2 MiB where it
+is going to write more than that.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ _I32, _I64, _VOID = ir.IntType(32), ir.IntType(64), ir.VoidType()
 _STATE = _I64.as_pointer()
 # One cache line each, so that the counter that all threads write does not slow down those who read the rest.
 _NEXT, _DONE, _OWNERS, _WORKERS, _BUFFERS = 0, 8, 16, 24, 32
+_HUGE_PAGE, _MADV_HUGEPAGE = 2 << 20, 14
 
 
 @dataclass
@@ -37,15 +42,22 @@ class Phase:
     tasks: int
 
 
-def write_handler(module: ir.Module, header: Header, phases: Sequence[Phase], buffers: int, workers: int) -> None:
-    """Adds `handler`, which XLA calls: it runs the phases on so many buffers with at most so many workers."""
-    _Handler(module, header, phases, buffers, workers).write()
+def write_handler(
+    module: ir.Module, header: Header, phases: Sequence[Phase], written: Sequence[int], workers: int
+) -> None:
+    """Adds `handler`, which XLA calls: it runs the phases with at most so many workers.
+
+    `written` has for each buffer how many bytes the phases write there, 0 for an operand.
+    """
+    _Handler(module, header, phases, written, workers).write()
 
 
 class _Handler:
-    def __init__(self, module: ir.Module, header: Header, phases: Sequence[Phase], buffers: int, workers: int) -> None:
+    def __init__(
+        self, module: ir.Module, header: Header, phases: Sequence[Phase], written: Sequence[int], workers: int
+    ) -> None:
         self.module, self.header, self.phases = module, header, phases
-        self.buffers, self.workers = buffers, workers
+        self.written, self.buffers, self.workers = written, len(written), workers
         self.function = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), "handler")
         self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
 
@@ -58,6 +70,8 @@ class _Handler:
         pointers = self._stack(8 * self.buffers)
         count = self._copy_pointers(frame, "args", "args", _I64(0), pointers)
         self._copy_pointers(frame, "rets", "rets", count, pointers)
+        if "linux" in self.module.triple:
+            self._ask_for_huge_pages(pointers)
         threads = self._thread_count(frame)
         for number, phase in enumerate(self.phases):
             if phase.tasks <= 1 or self.workers == 1:
@@ -144,6 +158,18 @@ class _Handler:
         b.store(_I64(1), place)
         self._call_api(frame, "XLA_FFI_ThreadPool_NumThreads", num_threads=place)
         return b.load(place, typ=_I64)
+
+    # ---------------------------------------------------------------- memory
+
+    def _ask_for_huge_pages(self, pointers: ir.Value) -> None:
+        """For the huge pages that a large buffer touches; where the system has none to give, nothing changes."""
+        b, mask = self.b, _I64(-_HUGE_PAGE)
+        for index, size in enumerate(self.written):
+            if size >= _HUGE_PAGE // 2:
+                start = b.load(b.gep(pointers, [_I64(index)], source_etype=POINTER), typ=_I64)
+                first = b.and_(start, mask)
+                length = b.sub(b.and_(b.add(start, _I64(size + _HUGE_PAGE - 1)), mask), first)
+                b.call(self._extern("madvise", _I32, _I64, _I64, _I32), [first, length, _I32(_MADV_HUGEPAGE)])
 
     # ---------------------------------------------------------------- phases
 

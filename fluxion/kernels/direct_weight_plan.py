@@ -264,7 +264,7 @@ def tile_cycles(problem: Problem) -> float:
 def cycles(problem: Problem) -> float:
     """What the whole takes, in cycles of one core."""
     plan, groups, width = problem.plan, problem.groups, problem.all_column_blocks * problem.width
-    x = groups * math.prod(problem.chunks) * problem.column_splits * problem.row_splits * problem.packed_x
+    x: float = groups * math.prod(problem.chunks) * problem.column_splits * problem.row_splits * problem.packed_x
     x *= SPLIT if problem.row_splits > 1 else 1.0
     dy = groups * problem.positions * problem.row_splits * width
     weight = groups * problem.taps * problem.tap_rows * problem.outputs

@@ -97,6 +97,7 @@ class Kernel:
         arrays = [*operands, *results]
         self.buffers = [Buffer(tuple(a.shape), np.dtype(a.dtype).name, n) for n, a in enumerate(arrays)]
         self.scratch_bytes = 0
+        self._operands = len(operands)
         self._phases: list[Phase] = []
         self._tables = 0
 
@@ -143,8 +144,9 @@ class Kernel:
 
     def text(self, header: abi.Header) -> str:
         """The whole kernel in LLVM's language."""
-        count = len(self.buffers) + bool(self.scratch_bytes)
-        write_handler(self.module, header, self._phases, count, self.machine.workers)
+        results = [buffer.size * item_bytes(buffer.dtype) for buffer in self.buffers[self._operands :]]
+        written = [0] * self._operands + results + [self.scratch_bytes] * bool(self.scratch_bytes)
+        write_handler(self.module, header, self._phases, written, self.machine.workers)
         return str(self.module)
 
 
