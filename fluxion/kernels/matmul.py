@@ -26,6 +26,7 @@ from fluxion.kernels.operation import Operation
 
 _LEFT = {"nn": ("nt", "cb"), "nt": ("nn", "cb"), "tn": ("nt", "bc")}
 _RIGHT = {"nn": ("tn", "ac"), "nt": ("tn", "ca"), "tn": ("nn", "ac")}
+SMALL = 4 << 20  # multiplications up to which both take the same time, and compiling a kernel would be in vain
 XLA_START, XLA_EFFICIENCY = 30e-6, 0.75  # seconds before a product of XLA is under way, and its share of the peak
 
 
@@ -73,6 +74,8 @@ def _kernel(machine: Machine, a: Any, b: Any, *, form: str) -> Callable[..., Any
 
     rows, depth = a.shape[::-1] if form == "tn" else a.shape
     problem = Product(Form(form), rows, depth, b.shape[0] if form == "nt" else b.shape[1])
+    if problem.flops < 2 * SMALL:
+        return None
     ours = product.candidate(problem, (rows, problem.columns), "float32", machine)
     seconds = XLA_START + expected_seconds(machine, problem.flops, XLA_EFFICIENCY, problem.bytes(4), machine.workers)
     theirs = Candidate("xla", lambda a, b: _plain(a, b, form=form)[0], seconds)
