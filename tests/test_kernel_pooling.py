@@ -59,8 +59,8 @@ def operations(machine, shape, windows, dtype="float32"):
     y_type = jax.ShapeDtypeStruct(y_shape, dtype)
     return (
         pooling.largest_call(machine, x_type, windows, True),
-        pooling.picked_call(machine, x_type, windows, shape[1:-1]),
-        pooling.scattered_call(machine, y_type, windows, shape[1:-1]),
+        pooling.call_to_windows(pooling.pick_positions, machine, x_type, windows, shape[1:-1]),
+        pooling.call_to_inputs(pooling.scatter_to_positions, machine, y_type, windows, shape[1:-1]),
     )
 
 
@@ -223,9 +223,9 @@ def test_sums_of_windows(machine, problem, dtype):
     shape, windows = problem
     x = numbers(shape, dtype=dtype)
     wanted, pull = jax.vjp(lambda x: windowsums.reduce_windows(x, 0, jax.lax.add, windows), x)
-    assert_equal(pooling.summed_call(machine, x, windows, shape[1:-1])(x)[0], wanted)
+    assert_equal(pooling.call_to_windows(pooling.sum_sources, machine, x, windows, shape[1:-1])(x)[0], wanted)
     dy = numbers(wanted.shape, 1, dtype)
-    assert_equal(pooling.spread_call(machine, dy, windows, shape[1:-1])(dy)[0], pull(dy)[0])
+    assert_equal(pooling.call_to_inputs(pooling.sum_sources, machine, dy, windows, shape[1:-1])(dy)[0], pull(dy)[0])
 
 
 @pytest.mark.parametrize("kernels", ["auto", "xla"])

@@ -29,7 +29,7 @@ import numpy as np
 
 from fluxion.kernels.builder import Tile
 from fluxion.kernels.epilogue import activate
-from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
+from fluxion.kernels.generated import Buffer, GeneratedKernel, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Index, Number, Pointer, computed
 
@@ -192,24 +192,23 @@ def batchnorm_backward(
     """What `dy` passes back to `x`, scale and bias: with g = slope * dy and n rows,
 
     dbias = sum g,   dscale = sum g (x - mean) / sd,   dx = factor * (g - dbias / n - (x - mean) * dscale / (n sd)).
+
+    `slopes` prepares a block and returns a function of the row's start that gives pairs of g and x - mean.
     """
     rows, dtype = _Rows(*x.shape), computed(x.dtype)
     partial, tables = k.scratch(2 * rows.tasks * rows.channels, dtype), k.scratch(3 * rows.channels, dtype)
     lanes = k.lanes(dtype)
 
-    def slopes(f: Work, block: _Channels) -> Callable[[Index], list[tuple[Number, Number]]]:
-        """A function of the row's start that gives pairs of g and x - mean."""
+    def slopes(f: Work, block: _Channels) -> Callable[[Index], Iterator[tuple[Number, Number]]]:
+        gradients, values = f[dy], f[x]
         means, variances, scales, biases = (block.load(f[buffer]) for buffer in (mean, var, scale, bias))
         factors = [s / f.sqrt(v + eps) for s, v in zip(scales, variances, strict=True)]
 
-        def pairs(place: Index) -> list[tuple[Number, Number]]:
-            found = []
-            columns = zip(block.load(f[dy], place), block.load(f[x], place), means, factors, biases, strict=True)
+        def pairs(place: Index) -> Iterator[tuple[Number, Number]]:
+            columns = zip(block.load(gradients, place), block.load(values, place), means, factors, biases, strict=True)
             for gradient, value, m, factor, b in columns:
                 centred = value - m
-                before = f.fma(centred, factor, b)
-                found.append((_sloped(f, gradient, before, activation), centred))
-            return found
+                yield _sloped(f, gradient, f.fma(centred, factor, b), activation), centred
 
         return pairs
 
@@ -224,12 +223,8 @@ def batchnorm_backward(
             inverse = 1.0 / f.sqrt(f[var].load(channel, count) + eps)
             f[dbias].store(total[0], channel, count)
             f[dscale].store(total[1] * inverse, channel, count)
-            values = (
-                f[scale].load(channel, count) * inverse,
-                total[0] / rows.rows,
-                total[1] * inverse * inverse / rows.rows,
-            )
-            for s, value in enumerate(values):
+            factor, share = f[scale].load(channel, count) * inverse, total[1] * inverse * inverse
+            for s, value in enumerate((factor, total[0] / rows.rows, share / rows.rows)):
                 f[tables].store(value, s * rows.channels + channel, count)
     with k.parallel(rows.tasks) as f:
         for row, end, channel, vectors, count in rows.blocks(f, lanes):
@@ -252,38 +247,28 @@ def _sloped(f: Work, gradient: Number, before: Number, activation: str) -> Numbe
     return f.select(passes, gradient, 0.0)
 
 
-def forward_call(machine: Machine, x: Any, *, eps: float, activation: str) -> Callable[..., Any] | None:
-    """What computes the forward of this type of `x` (rows, channels) here; None where XLA is to."""
-    dtype = np.dtype(x.dtype).name
-    if dtype not in ("float32", "float64", "bfloat16"):
-        return None
-    channels = jax.ShapeDtypeStruct((x.shape[-1],), computed(dtype))
-    outputs = [jax.ShapeDtypeStruct((math.prod(x.shape[:-1]), x.shape[-1]), dtype), channels, channels]
-
-    def compute(x: Any, scale: Any, bias: Any) -> Any:
-        flat = x.reshape(outputs[0].shape)
-        y, mean, var = batchnorm_forward(
-            flat, scale, bias, outputs=outputs, machine=machine, eps=eps, activation=activation
-        )
-        return y.reshape(x.shape), mean, var
-
-    return compute
+def forward_call(machine: Machine, x: Any, **settings: Any) -> Callable[..., Any] | None:
+    """What computes the forward of this type of `x` here; None where XLA is to."""
+    return _of_rows(batchnorm_forward, machine, x, settings)
 
 
-def backward_call(machine: Machine, x: Any, *, eps: float, activation: str) -> Callable[..., Any] | None:
+def backward_call(machine: Machine, x: Any, **settings: Any) -> Callable[..., Any] | None:
     """What computes the backward of this type of `x` here; None where XLA is to."""
+    return _of_rows(batchnorm_backward, machine, x, settings)
+
+
+def _of_rows(made: GeneratedKernel, machine: Machine, x: Any, settings: dict[str, Any]) -> Callable[..., Any] | None:
+    """A kernel for arrays like `x`, which it sees as matrices, with one result like `x` and two for its channels."""
     dtype = np.dtype(x.dtype).name
     if dtype not in ("float32", "float64", "bfloat16"):
         return None
-    channels = jax.ShapeDtypeStruct((x.shape[-1],), computed(dtype))
-    outputs = [jax.ShapeDtypeStruct((math.prod(x.shape[:-1]), x.shape[-1]), dtype), channels, channels]
+    rows = math.prod(x.shape[:-1]), x.shape[-1]
+    channels = jax.ShapeDtypeStruct(rows[1:], computed(dtype))
+    outputs = [jax.ShapeDtypeStruct(rows, dtype), channels, channels]
 
-    def compute(dy: Any, x: Any, scale: Any, bias: Any, mean: Any, var: Any) -> Any:
-        dy_rows, x_rows = dy.reshape(outputs[0].shape), x.reshape(outputs[0].shape)
-        arrays = dy_rows, x_rows, scale, bias, mean, var
-        dx, dscale, dbias = batchnorm_backward(
-            *arrays, outputs=outputs, machine=machine, eps=eps, activation=activation
-        )
-        return dx.reshape(x.shape), dscale, dbias
+    def compute(*arrays: Any) -> Any:
+        matrices = [array.reshape(rows) if array.ndim > 1 else array for array in arrays]
+        first, *others = made(*matrices, outputs=outputs, machine=machine, **settings)
+        return first.reshape(x.shape), *others
 
     return compute

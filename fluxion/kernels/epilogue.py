@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import Array
 
+from fluxion.ops.arrays import match_rank
+
 if TYPE_CHECKING:  # they bring LLVM
     from fluxion.kernels.generated import Buffer, Work
     from fluxion.kernels.values import Index, Number
@@ -41,12 +43,9 @@ class Epilogue:
     def plain(self, sums: Array, extras: Sequence[Array]) -> Array:
         """What is stored, by operations of XLA."""
         given = dict(zip(self.operands, extras, strict=True))
-        for name in ("scale", "bias"):
-            if name in given:
-                given[name] = given[name].reshape((1,) * (sums.ndim - 1) + (-1,))
-        sums = sums * given["scale"] if "scale" in given else sums
+        sums = sums * match_rank(given["scale"], sums) if "scale" in given else sums
         for name in ("bias", "residual"):
-            sums = sums + given[name] if name in given else sums
+            sums = sums + match_rank(given[name], sums) if name in given else sums
         return {"identity": lambda x: x, "relu": lambda x: jnp.maximum(x, 0), "relu6": lambda x: jnp.clip(x, 0, 6)}[
             self.activation
         ](sums)

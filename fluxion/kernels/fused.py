@@ -31,6 +31,7 @@ from fluxion.kernels.convolution import (
 )
 from fluxion.kernels.epilogue import Epilogue
 from fluxion.kernels.modes import Mode, current_mode
+from fluxion.ops.arrays import match_rank
 
 
 def finished_convolution(
@@ -71,11 +72,11 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     known, changes = (dict(zip(epilogue.operands, values, strict=True)) for values in (extras, dextras))
     linear = [convolution(a, b, geometry) for a, b in ((dx, w), (x, dw)) if _is_there(a) and _is_there(b)]
     if "scale" in known:
-        linear = [part * _channels(known["scale"], y) for part in linear]
+        linear = [part * match_rank(known["scale"], y) for part in linear]
         if _is_there(changes["scale"]):
-            linear.append(convolution(x, w, geometry) * _channels(changes["scale"], y))
+            linear.append(convolution(x, w, geometry) * match_rank(changes["scale"], y))
     if _is_there(changes.get("bias")):
-        linear.append(jnp.broadcast_to(_channels(changes["bias"], y), y.shape))
+        linear.append(jnp.broadcast_to(match_rank(changes["bias"], y), y.shape))
     if _is_there(changes.get("residual")):
         linear.append(changes["residual"])
     total = sum(linear[1:], linear[0]) if linear else jnp.zeros_like(y)
@@ -89,10 +90,6 @@ _finished.defjvp(_tangent, symbolic_zeros=True)
 def _is_there(tangent: Any) -> bool:
     """False for a tangent that is known to be zero: no work is spent on it."""
     return tangent is not None and type(tangent) is not SymbolicZero
-
-
-def _channels(values: Array, y: Array) -> Array:
-    return values.reshape((1,) * (y.ndim - 1) + (-1,))
 
 
 def _plain(x: Array, w: Array, *extras: Array, geometry: Convolution, epilogue: Epilogue, mode: Any = None) -> Array:

@@ -58,10 +58,11 @@ def _plain(a: Array, b: Array, *, form: str) -> tuple[Array]:
     return (jax.lax.dot_general(a, b, (((left,), (right,)), ((), ()))),)
 
 
-def _transpose(cotangents: Sequence[Array], a: Array | None, b: Array | None, *, form: str) -> list[Array]:
+def _transpose(cotangents: Sequence[Array], a: Array | None, b: Array | None, *, form: str) -> list[Any]:
     known = {"a": a, "b": b, "c": cotangents[0]}
     found, order = _LEFT[form] if a is None else _RIGHT[form]
-    return [_multiply(found, *(known[name] for name in order))]
+    cotangent = _multiply(found, *(known[name] for name in order))
+    return [cotangent, None] if a is None else [None, cotangent]
 
 
 def _kernel(machine: Machine, a: Any, b: Any, *, form: str) -> Callable[..., Any] | None:

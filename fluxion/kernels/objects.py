@@ -19,6 +19,7 @@ from typing import Any
 
 import llvmlite.binding as llvm
 
+from fluxion._cache import cache_folder
 from fluxion.kernels.machine import Machine
 
 _engines: list[Any] = []  # machine code lives as long as its engine
@@ -63,10 +64,7 @@ def capsule(address: int) -> Any:
 
 def folder() -> pathlib.Path | None:
     """Where machine code is kept, or None with FLUXION_CACHE=0."""
-    if os.environ.get("FLUXION_CACHE") == "0":
-        return None
-    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
-    return pathlib.Path(home) / "fluxion" / "kernels"
+    return cache_folder("kernels")
 
 
 def recall(name: str) -> tuple[dict[str, Any], bytes] | None:

@@ -25,17 +25,19 @@ class Operation:
 
     `plain(*arrays, **settings)` computes it by operations of JAX; shapes and `vmap` come from it, and derivatives too,
     unless `differentiable` is given: the same function for operands that `plain` takes for constants.
-    `kernel(machine, *types, **settings)` returns what computes it here, or None where `plain` is as fast. For an
-    operation that is linear in some operands, `transpose(cotangents, *arrays, **settings)` gets None in their places
-    and returns one cotangent for each of them, in their order; with it reverse mode runs on a kernel as well.
+    `kernel(machine, *types, **settings)` returns what computes it here, or None where `plain` is as fast; without it
+    `plain` computes it everywhere. For an operation that is linear in some of its first operands,
+    `transpose(cotangents, *arrays, **settings)` gets None for those of them that are unknown, and returns what belongs
+    to each of the first operands, of which only that of the unknown ones is used; with it reverse mode runs on a kernel
+    as well.
     """
 
     def __init__(
         self,
         name: str,
         plain: Callable[..., Sequence[Array]],
-        kernel: Kernel,
-        transpose: Callable[..., Sequence[Array]] | None = None,
+        kernel: Kernel | None = None,
+        transpose: Callable[..., Sequence[Any]] | None = None,
         differentiable: Callable[..., Sequence[Array]] | None = None,
     ) -> None:
         self._plain, self._kernel, self._transpose = plain, kernel, transpose
@@ -70,8 +72,8 @@ class Operation:
     def _cotangents(self, cotangents: Sequence[Any], *arrays: Any, mode: Any, **settings: Any) -> list[Any]:
         assert self._transpose is not None
         given = [None if ad.is_undefined_primal(array) else array for array in arrays]
-        found = iter(self._transpose([ad.instantiate_zeros(ct) for ct in cotangents], *given, **settings))
-        return [next(found) if array is None else None for array in given]
+        found = self._transpose([ad.instantiate_zeros(ct) for ct in cotangents], *given, **settings)
+        return [found[place] if array is None else None for place, array in enumerate(given)]
 
     def _batch(self, arrays: Sequence[Array], axes: Sequence[Any], **settings: Any) -> tuple[Any, Any]:
         results = jax.vmap(partial(self._computed, **settings), tuple(axes))(*arrays)
@@ -79,7 +81,7 @@ class Operation:
 
     def _lower(self, context: mlir.LoweringRuleContext, *operands: Any, mode: Any, **settings: Any) -> Any:
         kernel, machine = None, self._machine(context, mode)
-        if machine is not None:
+        if machine is not None and self._kernel is not None:
             kernel = self._kernel(machine, *context.avals_in, **settings)
         compute = kernel or partial(self._computed, **settings)
         return mlir.lower_fun(compute, multiple_results=True)(context, *operands)

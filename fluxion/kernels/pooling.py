@@ -25,7 +25,7 @@ import jax
 from jax import Array
 
 from fluxion.kernels.builder import Tile
-from fluxion.kernels.generated import Buffer, Kernel, Table, Work, kernel
+from fluxion.kernels.generated import Buffer, GeneratedKernel, Kernel, Table, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Index, Number, Pointer, computed
 from fluxion.kernels.walk import Axis, Lanes, Visit, Walk, split
@@ -194,37 +194,26 @@ def largest_call(machine: Machine, x: Any, windows: Any, positions: bool) -> Cal
     return _call(max_pool, machine, windows_of(x.shape, y_shape, windows), x, outputs)
 
 
-def picked_call(machine: Machine, x: Any, windows: Any, sizes: Sequence[int]) -> Call | None:
-    """`pick_positions` of arrays like `x`, and positions; or None."""
+def call_to_windows(made: GeneratedKernel, machine: Machine, x: Any, windows: Any, sizes: Sequence[int]) -> Call | None:
+    """`pick_positions` or `sum_sources`, from inputs like `x` with these spatial sizes to windows; or None."""
     y_shape = _y_shape(x, windows, sizes)
     output = jax.ShapeDtypeStruct(y_shape, x.dtype)
-    return _call(pick_positions, machine, windows_of(x.shape, y_shape, windows), x, [output])
+    return _call(made, machine, windows_of(x.shape, y_shape, windows), x, [output])
 
 
-def scattered_call(machine: Machine, y: Any, windows: Any, sizes: Sequence[int]) -> Call | None:
-    """`scatter_to_positions` of arrays like `y`, and positions; or None."""
+def call_to_inputs(made: GeneratedKernel, machine: Machine, y: Any, windows: Any, sizes: Sequence[int]) -> Call | None:
+    """`scatter_to_positions` or `sum_sources`, from windows like `y` to inputs with these spatial sizes; or None."""
     output = jax.ShapeDtypeStruct((y.shape[0], *sizes, y.shape[-1]), y.dtype)
-    return _call(scatter_to_positions, machine, holders_of(output.shape, y.shape, windows), y, [output])
-
-
-def summed_call(machine: Machine, x: Any, windows: Any, sizes: Sequence[int]) -> Call | None:
-    """`sum_sources` of arrays like `x`, from inputs to windows; or None."""
-    y_shape = _y_shape(x, windows, sizes)
-    output = jax.ShapeDtypeStruct(y_shape, x.dtype)
-    return _call(sum_sources, machine, windows_of(x.shape, y_shape, windows), x, [output])
-
-
-def spread_call(machine: Machine, y: Any, windows: Any, sizes: Sequence[int]) -> Call | None:
-    """`sum_sources` of arrays like `y`, from windows to inputs; or None."""
-    output = jax.ShapeDtypeStruct((y.shape[0], *sizes, y.shape[-1]), y.dtype)
-    return _call(sum_sources, machine, holders_of(output.shape, y.shape, windows), y, [output])
+    return _call(made, machine, holders_of(output.shape, y.shape, windows), y, [output])
 
 
 def _y_shape(x: Any, windows: Any, sizes: Sequence[int]) -> tuple[int, ...]:
     return (x.shape[0], *windows.counts(sizes), x.shape[-1])
 
 
-def _call(made: Any, machine: Machine, axes: tuple[Axis, ...], source: Any, outputs: Sequence[Any]) -> Call | None:
+def _call(
+    made: GeneratedKernel, machine: Machine, axes: tuple[Axis, ...], source: Any, outputs: Sequence[Any]
+) -> Call | None:
     if source.dtype.name not in FLOATS or axes[-1].taps > MOST_TAPS:
         return None
     walk = walk_of(machine, axes, source)

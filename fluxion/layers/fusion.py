@@ -20,10 +20,10 @@ from fluxion.layers.base import is_watched
 from fluxion.layers.conv import Conv, DepthwiseConv
 from fluxion.layers.norm import BatchNorm
 from fluxion.mode import inside_gradient, is_training
-from fluxion.ops.activations import identity, relu, relu6
+from fluxion.ops.activations import identity
+from fluxion.ops.fused import fused_name
 
 LONGEST = 3  # layers in a row that are computed together
-_ACTIVATIONS = (relu, relu6, jax.nn.relu, jax.nn.relu6)
 
 
 def fused(layers: Sequence[Any]) -> tuple[Callable[[Any], Any], int]:
@@ -59,7 +59,7 @@ _KNOWN: dict[Any, Callable[..., Any]] = {Conv: _after_conv, DepthwiseConv: _afte
 
 
 def _is_activation(layer: Any) -> bool:
-    return any(layer is activation for activation in _ACTIVATIONS)
+    return layer is not identity and fused_name(layer) is not None
 
 
 def _is_fixed(conv: Any, norm: BatchNorm) -> bool:

@@ -19,7 +19,7 @@ from jax import Array
 
 from fluxion.kernels.epilogue import Epilogue
 from fluxion.kernels.operation import Operation
-from fluxion.ops.arrays import at_least_float32
+from fluxion.ops.arrays import at_least_float32, match_rank
 
 
 @partial(jax.custom_jvp, nondiff_argnums=(3, 4))
@@ -43,29 +43,33 @@ def _derivative(eps: float, activation: str, primals: Any, tangents: Any) -> Any
 def _plain(x: Array, scale: Array, bias: Array, *, eps: float, activation: str) -> tuple[Array, Array, Array]:
     wide = at_least_float32(x)
     mean = _average(wide)
-    var = _average(jnp.square(wide - _row(mean, x)))
-    y = (wide - _row(mean, x)) * _row(scale * jax.lax.rsqrt(var + eps), x) + _row(bias, x)
+    var = _average(jnp.square(wide - match_rank(mean, x)))
+    y = (wide - match_rank(mean, x)) * match_rank(scale * jax.lax.rsqrt(var + eps), x) + match_rank(bias, x)
     return Epilogue(activation=activation).plain(y, ()).astype(x.dtype), mean, var
 
 
 def _plain_tangent(*arrays: Array, eps: float, activation: str) -> tuple[Array]:
     dx, dscale, dbias, x, scale, bias, mean, var = arrays
-    centred, inverse = at_least_float32(x) - _row(mean, x), jax.lax.rsqrt(var + eps)
+    centred, inverse = at_least_float32(x) - match_rank(mean, x), jax.lax.rsqrt(var + eps)
     wide, factor = at_least_float32(dx), scale * inverse
     along = dscale * inverse - factor * jnp.square(inverse) * _average(centred * wide)
-    linear = (wide - _row(_average(wide), x)) * _row(factor, x) + centred * _row(along, x) + _row(dbias, x)
-    before = centred * _row(factor, x) + _row(bias, x)
+    linear = (
+        (wide - match_rank(_average(wide), x)) * match_rank(factor, x)
+        + centred * match_rank(along, x)
+        + match_rank(dbias, x)
+    )
+    before = centred * match_rank(factor, x) + match_rank(bias, x)
     return (_sloped(linear, before, activation).astype(x.dtype),)
 
 
 def _plain_backward(*arrays: Array, eps: float, activation: str) -> tuple[Array, Array, Array]:
     dy, x, scale, bias, mean, var = arrays
-    centred, inverse = at_least_float32(x) - _row(mean, x), jax.lax.rsqrt(var + eps)
+    centred, inverse = at_least_float32(x) - match_rank(mean, x), jax.lax.rsqrt(var + eps)
     factor, rows = scale * inverse, math.prod(x.shape[:-1])
-    g = _sloped(at_least_float32(dy), centred * _row(factor, x) + _row(bias, x), activation)
+    g = _sloped(at_least_float32(dy), centred * match_rank(factor, x) + match_rank(bias, x), activation)
     dbias, dscale = _average(g) * rows, _average(g * centred) * rows * inverse
     along = dscale * inverse / rows
-    dx = (g - _row(dbias / rows, x) - centred * _row(along, x)) * _row(factor, x)
+    dx = (g - match_rank(dbias / rows, x) - centred * match_rank(along, x)) * match_rank(factor, x)
     return dx.astype(x.dtype), dscale, dbias
 
 
@@ -83,18 +87,12 @@ def _smooth_backward(*arrays: Array, eps: float, activation: str) -> tuple[Array
     return tuple(jax.vjp(forward, x, scale, bias)[1](dy))
 
 
-def _transposed(cotangents: Sequence[Array], *arrays: Any, **settings: Any) -> list[Array]:
-    linear, constants = arrays[:3], arrays[3:]
-    found = _backward(cotangents[0], *constants, **settings)
-    return [cotangent for cotangent, operand in zip(found, linear, strict=True) if operand is None]
+def _transposed(cotangents: Sequence[Array], *arrays: Any, **settings: Any) -> Sequence[Array]:
+    return _backward(cotangents[0], *arrays[3:], **settings)
 
 
 def _average(x: Array) -> Array:
     return jnp.mean(x, axis=tuple(range(x.ndim - 1)))
-
-
-def _row(values: Array, x: Array) -> Array:
-    return values.reshape((1,) * (x.ndim - 1) + (-1,))
 
 
 def _sloped(gradient: Array, before: Array, activation: str) -> Array:
@@ -114,10 +112,6 @@ def _backward_kernel(machine: Any, dy: Any, x: Any, *others: Any, **settings: An
     return backward_call(machine, x, **settings)
 
 
-def _no_kernel(*_: Any, **__: Any) -> None:
-    return None
-
-
 _forward = Operation("batchnorm", _plain, _forward_kernel)
-_tangent = Operation("batchnorm_tangent", _plain_tangent, _no_kernel, _transposed, _smooth_tangent)
+_tangent = Operation("batchnorm_tangent", _plain_tangent, transpose=_transposed, differentiable=_smooth_tangent)
 _backward = Operation("batchnorm_backward", _plain_backward, _backward_kernel, differentiable=_smooth_backward)

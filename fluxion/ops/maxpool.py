@@ -156,15 +156,15 @@ def _largest_kernel(machine: Any, x: Any, *, windows: Windows, positions: bool) 
 
 
 def _picked_kernel(machine: Any, x: Any, positions: Any, **settings: Any) -> Callable[..., Any] | None:
-    from fluxion.kernels.pooling import picked_call
+    from fluxion.kernels.pooling import call_to_windows, pick_positions
 
-    return picked_call(machine, x, **settings)
+    return call_to_windows(pick_positions, machine, x, **settings)
 
 
 def _scattered_kernel(machine: Any, y: Any, positions: Any, **settings: Any) -> Callable[..., Any] | None:
-    from fluxion.kernels.pooling import scattered_call
+    from fluxion.kernels.pooling import call_to_inputs, scatter_to_positions
 
-    return scattered_call(machine, y, **settings)
+    return call_to_inputs(scatter_to_positions, machine, y, **settings)
 
 
 def _picked_transpose(cotangents: Sequence[Array], x: None, positions: Array, **settings: Any) -> tuple[Array]:

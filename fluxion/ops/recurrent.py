@@ -149,15 +149,6 @@ def _kernel(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     return choose
 
 
-def _no_kernel(machine: Machine, *types: Any) -> None:
-    """The loop of XLA: forward mode is rare."""
-
-
-def _wanted(results: Sequence[Array], operands: Sequence[Any]) -> list[Array]:
-    """The results that belong to unknown operands, which come first."""
-    return [result for result, operand in zip(results, operands, strict=False) if operand is None]
-
-
 # ------------------------------------------------------------------ LSTM
 
 
@@ -205,15 +196,15 @@ def _lstm_back_plain(dhiddens: Array, dcells: Array, cell: Array, *known: Any) -
 
 
 def _lstm_tangent_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
-    return _wanted(_lstm_back(*cotangents, *operands[3:]), operands)
+    return _lstm_back(*cotangents, *operands[3:])
 
 
 def _lstm_back_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
-    return _wanted(_lstm_tangent(*cotangents, *operands[2:]), operands)
+    return _lstm_tangent(*cotangents, *operands[2:])
 
 
 _lstm_states = Operation("lstm", _lstm_plain, _kernel("lstm", _lstm_plain))
-_lstm_tangent = Operation("lstm_tangent", _lstm_tangent_plain, _no_kernel, _lstm_tangent_transpose)
+_lstm_tangent = Operation("lstm_tangent", _lstm_tangent_plain, transpose=_lstm_tangent_transpose)
 _lstm_back = Operation("lstm_back", _lstm_back_plain, _kernel("lstm_back", _lstm_back_plain), _lstm_back_transpose)
 
 
@@ -287,15 +278,15 @@ def _gru_back_plain(dhiddens: Array, hidden: Array, weight: Array, *known: Any) 
 
 
 def _gru_tangent_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
-    return _wanted(_gru_back(*cotangents, *operands[3:]), operands)
+    return _gru_back(*cotangents, *operands[3:])
 
 
 def _gru_back_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence[Array]:
-    return _wanted(_gru_tangent(*cotangents, *operands[1:]), operands)
+    return _gru_tangent(*cotangents, *operands[1:])
 
 
 _gru_states = Operation("gru", _gru_plain, _kernel("gru", _gru_plain))
-_gru_tangent = Operation("gru_tangent", _gru_tangent_plain, _no_kernel, _gru_tangent_transpose)
+_gru_tangent = Operation("gru_tangent", _gru_tangent_plain, transpose=_gru_tangent_transpose)
 _gru_back = Operation("gru_back", _gru_back_plain, _kernel("gru_back", _gru_back_plain), _gru_back_transpose)
 
 

@@ -59,13 +59,13 @@ def _plain_spread(y: Array, *, windows: Windows, sizes: tuple[int, ...]) -> tupl
 
 
 def _kernel(
-    name: str, machine: Any, array: Any, *, windows: Windows, sizes: tuple[int, ...]
+    way: str, machine: Any, array: Any, *, windows: Windows, sizes: tuple[int, ...]
 ) -> Callable[..., Any] | None:
     from fluxion.kernels import pooling
 
     if all(step >= size for step, size in zip(windows.strides, windows.kernel, strict=True)):
         return None
-    return getattr(pooling, name)(machine, array, windows, sizes)
+    return getattr(pooling, f"call_{way}")(pooling.sum_sources, machine, array, windows, sizes)
 
 
 def _summed_transpose(cotangents: Sequence[Array], x: None, **settings: Any) -> tuple[Array]:
@@ -76,5 +76,5 @@ def _spread_transpose(cotangents: Sequence[Array], y: None, **settings: Any) -> 
     return (summed(cotangents[0], **settings),)
 
 
-_summed = Operation("window_sums", _plain_summed, functools.partial(_kernel, "summed_call"), _summed_transpose)
-_spread = Operation("window_sums_spread", _plain_spread, functools.partial(_kernel, "spread_call"), _spread_transpose)
+_summed = Operation("window_sums", _plain_summed, functools.partial(_kernel, "to_windows"), _summed_transpose)
+_spread = Operation("window_sums_spread", _plain_spread, functools.partial(_kernel, "to_inputs"), _spread_transpose)
