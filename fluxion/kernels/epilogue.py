@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from jax import Array
 
-from fluxion.ops.arrays import match_rank
-
 if TYPE_CHECKING:  # they bring LLVM
     from fluxion.kernels.generated import Buffer, Work
     from fluxion.kernels.values import Index, Number
@@ -43,9 +41,9 @@ class Epilogue:
     def plain(self, sums: Array, extras: Sequence[Array]) -> Array:
         """What is stored, by operations of XLA."""
         given = dict(zip(self.operands, extras, strict=True))
-        sums = sums * match_rank(given["scale"], sums) if "scale" in given else sums
+        sums = sums * over_channels(given["scale"], sums) if "scale" in given else sums
         for name in ("bias", "residual"):
-            sums = sums + match_rank(given[name], sums) if name in given else sums
+            sums = sums + over_channels(given[name], sums) if name in given else sums
         return {"identity": lambda x: x, "relu": lambda x: jnp.maximum(x, 0), "relu6": lambda x: jnp.clip(x, 0, 6)}[
             self.activation
         ](sums)
@@ -76,6 +74,11 @@ class Epilogue:
             f[result].store(activate(f, sums, self.activation), place, count)
 
         return finish
+
+
+def over_channels(values: Array, y: Array) -> Array:
+    """`values` with as many axes as `y`, against whose last ones it broadcasts."""
+    return jnp.expand_dims(values, tuple(range(y.ndim - values.ndim)))
 
 
 def activate(f: Any, x: Number, activation: str) -> Number:

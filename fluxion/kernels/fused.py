@@ -29,9 +29,8 @@ from fluxion.kernels.convolution import (
     is_explicit,
     vary_alike,
 )
-from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.epilogue import Epilogue, over_channels
 from fluxion.kernels.modes import Mode, current_mode
-from fluxion.ops.arrays import match_rank
 
 
 def finished_convolution(
@@ -72,11 +71,11 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     known, changes = (dict(zip(epilogue.operands, values, strict=True)) for values in (extras, dextras))
     linear = [convolution(a, b, geometry) for a, b in ((dx, w), (x, dw)) if _is_there(a) and _is_there(b)]
     if "scale" in known:
-        linear = [part * match_rank(known["scale"], y) for part in linear]
+        linear = [part * over_channels(known["scale"], y) for part in linear]
         if _is_there(changes["scale"]):
-            linear.append(convolution(x, w, geometry) * match_rank(changes["scale"], y))
+            linear.append(convolution(x, w, geometry) * over_channels(changes["scale"], y))
     if _is_there(changes.get("bias")):
-        linear.append(jnp.broadcast_to(match_rank(changes["bias"], y), y.shape))
+        linear.append(jnp.broadcast_to(over_channels(changes["bias"], y), y.shape))
     if _is_there(changes.get("residual")):
         linear.append(changes["residual"])
     total = sum(linear[1:], linear[0]) if linear else jnp.zeros_like(y)
