@@ -1,5 +1,7 @@
 """Rows of layers that a Chain computes together: the same values, and no fusion where it would not be safe."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import pytest
 from harness import fill
 
 import fluxion as fx
+from fluxion.layers.base import watching
 
 X = np.random.default_rng(0).normal(size=(2, 6, 6, 4)).astype("float32")
 
@@ -62,6 +65,64 @@ def test_a_training_norm_keeps_its_statistics():
     for active in (True, False):
         chain[1].active = active
         np.testing.assert_allclose(chain(X), one_by_one(chain, X), rtol=1e-4, atol=1e-5)
+
+
+def branch():
+    return fx.Chain(fx.Conv((3, 3), 4, 8, pad=1, bias=False), norm(activation=fx.relu), fx.Conv((1, 1), 8, 4), norm(4))
+
+
+BLOCKS = {
+    "skip": lambda: fx.SkipConnection(branch(), operator.add),
+    "skip, relu": lambda: fx.Chain(fx.SkipConnection(branch(), jnp.add), fx.relu),
+    "two branches, relu6": lambda: fx.Chain(
+        fx.Parallel(operator.add, branch(), fx.Chain(fx.Conv((1, 1), 4, 4), norm(4))), fx.relu6
+    ),
+    "names, tanh": lambda: fx.Chain(fx.Parallel(operator.add, short=lambda x: 2 * x, long=branch()), fx.tanh),
+    "nested": lambda: fx.Chain(fx.SkipConnection(fx.SkipConnection(branch(), operator.add), operator.add), fx.relu),
+    "chain, relu": lambda: fx.Chain(branch(), fx.relu),
+    "broadcast": lambda: fx.Parallel(operator.add, fx.GlobalMeanPool(), branch()),
+    "layer": lambda: fx.SkipConnection(norm(4), operator.add),
+}
+
+
+def in_pieces(block, x):
+    """What a block gives, with every layer called by itself."""
+    with watching(lambda owner, place, part, inputs: part(*inputs)):
+        return block(x)
+
+
+@pytest.mark.filterwarnings("ignore::fluxion.RecompileWarning")  # every block is another model
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("block", BLOCKS)
+def test_the_sum_of_a_residual_block_joins_the_last_layer_of_its_branch(block, training):
+    model = BLOCKS[block]()
+    fx.trainmode(model, training)
+    np.testing.assert_allclose(model(X), in_pieces(model, X), rtol=1e-4, atol=1e-5)
+    ours = fx.gradient(lambda m, x: jnp.sum(jnp.sin(m(x))), model, X)
+    plain = fx.gradient(lambda m, x: jnp.sum(jnp.sin(in_pieces(m, x))), model, X)
+    close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+    for one, other in zip(ours, plain, strict=True):
+        jax.tree.map(close, fx.state(one), fx.state(other))
+    assert "max" not in operations(model)
+
+
+def test_a_residual_block_draws_its_random_numbers_in_order():
+    block = fx.Parallel(operator.add, fx.Dropout(0.5, active=True), fx.Chain(fx.Dropout(0.5, active=True), norm(4)))
+    made = [(fx.seed(0), call(block, X))[1] for call in (lambda m, x: m(x), in_pieces)]
+    np.testing.assert_allclose(*made, rtol=1e-5, atol=1e-6)
+
+
+def test_a_sum_that_is_another_function_stays_by_itself():
+    block = fx.SkipConnection(norm(4), lambda a, b: a - b)
+    np.testing.assert_allclose(block(X), in_pieces(block, X), rtol=1e-5)
+
+
+def test_errors_in_a_residual_block_name_the_layer():
+    wrong = fx.Chain(fx.SkipConnection(fx.Chain(fx.Conv((1, 1), 4, 4), fx.BatchNorm(5)), operator.add), fx.relu)
+    with pytest.raises(fx.SizeError, match=r"in model.layers\[0\].layer.layers\[1\]"):
+        wrong(X)
+    with pytest.raises(TypeError, match="broadcast"):
+        fx.SkipConnection(fx.Conv((1, 1), 4, 3), operator.add)(X)
 
 
 class Doubled(fx.BatchNorm):

@@ -58,6 +58,27 @@ def test_values_and_gradients(rows, channels, activation, machine):
         np.testing.assert_allclose(one, other, rtol=1e-8, atol=1e-8)
 
 
+@settings(max_examples=10, deadline=None, derandomize=True)
+@given(
+    rows=st.sampled_from([2, 33, 2100]),
+    channels=st.sampled_from([1, 17, 64, 130]),
+    activation=st.sampled_from(["identity", "relu", "relu6"]),
+    machine=st.sampled_from(sorted(MACHINES)),
+)
+def test_a_residual_is_added_before_the_activation(rows, channels, activation, machine):
+    (x, residual), affine = draw(rows, channels, "float64")
+    with jax.enable_x64(True):
+        x, residual, *affine = map(jnp.asarray, (x, residual, *affine))
+        call = lambda activation, *more: forward_call(MACHINES[machine], x, eps=EPS, activation=activation)(
+            x, *affine, *more
+        )
+        (made, *statistics), (y, *wanted) = call(activation, residual), call("identity")
+        made, *statistics, y, mean, var = map(np.asarray, (made, *statistics, y, *wanted))
+    total = y + np.asarray(residual)
+    np.testing.assert_allclose(made, {"identity": total, "relu": total.clip(0), "relu6": total.clip(0, 6)}[activation])
+    np.testing.assert_array_equal(statistics, [mean, var])
+
+
 @pytest.mark.parametrize("machine", MACHINES)
 @pytest.mark.parametrize("offset", [0.0, 100.0])
 def test_float32_is_more_exact_than_pytorch(machine, offset):
@@ -96,6 +117,7 @@ def test_code_for_neon_compiles():
     matrix, channels = jax.ShapeDtypeStruct((50, 20), "float32"), jax.ShapeDtypeStruct((20,), "float32")
     texts = (
         batchnorm_forward.text([matrix, channels, channels], [matrix, channels, channels], NEON, **SETTINGS),
+        batchnorm_forward.text([matrix, channels, channels, matrix], [matrix, channels, channels], NEON, **SETTINGS),
         batchnorm_backward.text([matrix] * 2 + [channels] * 4, [matrix, channels, channels], NEON, **SETTINGS),
     )
     for text in texts:
@@ -108,14 +130,14 @@ SETTINGS = {"eps": EPS, "activation": "relu"}
 # -------------------------------------------------------------------- as an operation of JAX
 
 
-def plain(x, scale, bias, activation="relu"):
+def plain(x, scale, bias, residual=0.0, activation="relu"):
     mean, var = x.mean((0, 1)), x.var((0, 1))
-    y = (x - mean) * (scale * jax.lax.rsqrt(var + EPS)) + bias
+    y = (x - mean) * (scale * jax.lax.rsqrt(var + EPS)) + bias + residual
     return {"relu": jax.nn.relu, "identity": lambda y: y}[activation](y)
 
 
-def fast(x, scale, bias, activation="relu"):
-    return normalised(x, scale, bias, EPS, activation)[0]
+def fast(x, scale, bias, residual=None, activation="relu"):
+    return normalised(x, scale, bias, residual, EPS, activation)[0]
 
 
 @pytest.fixture
@@ -125,20 +147,24 @@ def double():
 
 
 @pytest.mark.parametrize("mode", ["auto", "xla"])
-def test_derivatives_of_every_order(double, mode):
+@pytest.mark.parametrize("residual", [False, True])
+def test_derivatives_of_every_order(double, mode, residual):
     rng = np.random.default_rng(0)
-    given = [jnp.asarray(rng.normal(size=shape)) for shape in ((4, 5, 3), (3,), (3,))]
+    shapes = ((4, 5, 3), (3,), (3,), (4, 5, 3))[: 3 + residual]
+    given = [jnp.asarray(rng.normal(size=shape)) for shape in shapes]
+    arguments, axes = tuple(range(len(given))), (0, None, 0, None)[: len(given)]
     direction = [jnp.cos(a) for a in given]
     weights = jnp.asarray(rng.normal(size=(4, 5, 3)))
     both = [lambda *a, f=f: jnp.sum(jnp.sin(f(*a)) * weights) for f in (fast, plain)]
-    second = lambda f: jax.jvp(jax.grad(f, (0, 1, 2)), given, direction)[1]
-    third = lambda f: jax.grad(lambda *a: sum(jnp.sum(g**2) for g in jax.grad(f, (0, 1, 2))(*a)), (0, 1, 2))(*given)
-    stacked = lambda f: jax.vmap(jax.grad(f, (0, 1, 2)), (0, None, 0))(
-        jnp.stack([given[0], 2 * given[0]]), given[1], jnp.stack([given[2], -given[2]])
+    gradient = lambda f: jax.grad(f, arguments)
+    second = lambda f: jax.jvp(gradient(f), given, direction)[1]
+    third = lambda f: gradient(lambda *a: sum(jnp.sum(g**2) for g in gradient(f)(*a)))(*given)
+    stacked = lambda f: jax.vmap(gradient(f), axes)(
+        *(a if axis is None else jnp.stack([a, 2 * a]) for a, axis in zip(given, axes, strict=True))
     )
     with fx.kernels.use(mode):
         for made in (
-            lambda f: jax.grad(f, (0, 1, 2))(*given),
+            lambda f: gradient(f)(*given),
             lambda f: jax.jvp(f, given, direction),
             second,
             third,

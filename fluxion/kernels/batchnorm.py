@@ -1,6 +1,6 @@
-"""Batch normalisation while training, with the activation behind it.
+"""Batch normalisation while training, with what often follows: the sum with a residual, and an activation.
 
-    y = activation(factor * (x - mean) + bias),      factor = scale / sqrt(var + eps)
+    y = activation(factor * (x - mean) + bias + residual),      factor = scale / sqrt(var + eps)
 
 Mean and variance of each channel are over all rows of `x`, a matrix `(rows, channels)`; so a row is needed before it
 can be normalised, and memory is read twice, which is all that there is to do:
@@ -130,14 +130,12 @@ def batchnorm_forward(
     x: Buffer,
     scale: Buffer,
     bias: Buffer,
-    y: Buffer,
-    mean: Buffer,
-    var: Buffer,
-    *,
+    *others: Buffer,
     eps: float,
     activation: str,
 ) -> None:
-    """`x` (rows, channels) -> `y`, and for each channel mean and biased variance."""
+    """`x` (rows, channels), and a residual like it or none -> `y`, and for each channel mean and biased variance."""
+    *residual, y, mean, var = others
     rows, dtype = _Rows(*x.shape), computed(x.dtype)
     partial, factor = k.scratch(2 * rows.tasks * rows.channels, dtype), k.scratch(rows.channels, dtype)
     lanes = k.lanes(dtype)
@@ -166,11 +164,11 @@ def batchnorm_forward(
             known = [block.load(f[buffer]) for buffer in (mean, factor, bias)]
             for r in f.range(row, end):
                 values = block.load(f[x], r * rows.channels)
-                results = [
-                    activate(f, f.fma(value - m, g, b), activation)
-                    for value, m, g, b in zip(values, *known, strict=True)
-                ]
-                block.store(f[y], results, r * rows.channels)
+                results = [f.fma(value - m, g, b) for value, m, g, b in zip(values, *known, strict=True)]
+                for buffer in residual:
+                    added = block.load(f[buffer], r * rows.channels)
+                    results = [result + value for result, value in zip(results, added, strict=True)]
+                block.store(f[y], [activate(f, result, activation) for result in results], r * rows.channels)
 
 
 @kernel

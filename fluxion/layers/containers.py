@@ -13,7 +13,8 @@ from jax import Array
 
 from fluxion.errors import SizeError
 from fluxion.layers.base import Layer, call_part, size_of, typed
-from fluxion.layers.fusion import LONGEST, fused
+from fluxion.layers.fusion import LONGEST, LastPass, finds_last_pass, fused, last_pass, sum_pass
+from fluxion.ops.activations import identity
 from fluxion.ops.windows import is_integer
 
 
@@ -110,12 +111,32 @@ class Chain(Container):
         if not inputs:
             raise TypeError("Chain expects at least one input, got none")
         x = inputs[0] if len(inputs) == 1 else inputs
+        for place, part in self._parts():
+            x = call_part(self, place, part, x)
+        return x
+
+    def _parts(self) -> Iterator[tuple[str, Callable[..., Any]]]:
+        """The layers, some of which are computed together, and the place of the first layer of each."""
         index = 0
         while index < len(self.layers):
             part, count = fused(self.layers[index : index + LONGEST])
-            x = call_part(self, self._place(index), part, x)
+            yield self._place(index), part
             index += count
-        return x
+
+
+@finds_last_pass(Chain)
+def _last_pass_of_chain(chain: Chain) -> LastPass | None:
+    parts = list(chain._parts())
+    place, last = parts.pop() if parts else ("", None)
+    if not isinstance(last, LastPass):
+        return None
+
+    def finished(x: Any, *finish: Any) -> Any:
+        for earlier, part in parts:
+            x = call_part(chain, earlier, part, x)
+        return call_part(chain, place, lambda x: last.finished(x, *finish), x)
+
+    return LastPass(last.activation, finished)
 
 
 def activations(chain: Any, x: Any) -> tuple[Any, ...]:
@@ -184,10 +205,25 @@ class SkipConnection(Layer):
         self.connection = connection
 
     def __call__(self, x: Any) -> Any:
+        if together := last_pass(self):
+            return together(x)
         return call_part(self, ".connection", self.connection, call_part(self, ".layer", self.layer, x), x)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:
         return [self.layer, self.connection], {}
+
+
+@finds_last_pass(SkipConnection)
+def _last_pass_of_skip(skip: SkipConnection) -> LastPass | None:
+    layer = sum_pass(skip.layer, skip.connection)
+    if layer is None:
+        return None
+
+    def finished(x: Any, activation: Callable[..., Any], residual: Any) -> Any:
+        total = x if residual is None else x + residual
+        return call_part(skip, ".layer", lambda x: layer.finished(x, activation, total), x)
+
+    return LastPass(identity, finished)
 
 
 class Joined(Container):
@@ -242,9 +278,25 @@ class Parallel(Joined):
     def __call__(self, *inputs: Any) -> Any:
         if len(inputs) == 1 and isinstance(inputs[0], tuple):
             inputs = inputs[0]
+        if len(inputs) == 1 and (together := last_pass(self)):
+            return together(inputs[0])
         if len(self.layers) == 1 and inputs:
             return self._join(*(self._call(0, x) for x in inputs))
         return self._join(*(self._call(index, x) for index, x in enumerate(self._one_each(inputs))))
+
+
+@finds_last_pass(Parallel)
+def _last_pass_of_parallel(both: Parallel) -> LastPass | None:
+    second = sum_pass(both.layers[1], both.connection) if len(both.layers) == 2 else None
+    if second is None:
+        return None
+
+    def finished(x: Any, activation: Callable[..., Any], residual: Any) -> Any:
+        first = both._call(0, x)
+        total = first if residual is None else first + residual
+        return call_part(both, both._place(1), lambda x: second.finished(x, activation, total), x)
+
+    return LastPass(identity, finished)
 
 
 class PairwiseFusion(Joined):

@@ -118,10 +118,12 @@ class _Convolution(Layer):
     def __call__(self, x: Any) -> Array:
         return self.finished(x, None, self.bias, self.activation)
 
-    def finished(self, x: Any, scale: Any, bias: Any, activation: Callable[..., Any]) -> Array:
-        """`activation(convolution * scale + bias)`, with `scale` where the convolution takes one."""
+    def finished(self, x: Any, scale: Any, bias: Any, activation: Callable[..., Any], residual: Any = None) -> Array:
+        """`activation(convolution * scale + bias + residual)`, with what the layer's `op` takes of these."""
         x = match_half(input_array(self, x), self.weight)
-        options = {name: getattr(self, name) for name in self.options} | ({} if scale is None else {"scale": scale})
+        given = {"scale": scale, "residual": residual}
+        options = {name: getattr(self, name) for name in self.options}
+        options |= {name: value for name, value in given.items() if value is not None}
         return call_op(self, type(self).op, x, self.weight, bias=bias, activation=activation, **options)
 
     def arguments(self) -> tuple[list[Any], dict[str, Any]]:

@@ -1,17 +1,24 @@
-"""Layers of a Chain that are computed together, in one pass over memory instead of several.
+"""Layers that are computed together, in one pass over memory instead of several.
 
-A convolution followed by an activation function, or, while testing, by a BatchNorm, finishes its sums with them before
-it stores them: BatchNorm with fixed statistics is a scale and a shift for each channel,
+A convolution or a BatchNorm can take what follows it into its last pass: an activation function, and the sum with what
+comes round it in a residual block,
+
+    activation(layer(x) + residual).
+
+While testing, a BatchNorm behind a convolution is a scale and a shift for each channel, which the convolution takes as
+well:
 
     scale (y + b - mean) / sqrt(var + eps) + bias  =  y * factor + (b - mean) * factor + bias.
 
-The Chain finds these rows by itself. What it computes is the same up to rounding.
+Containers find such rows by themselves. What they compute is the same up to rounding.
 """
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,54 +31,101 @@ from fluxion.ops.activations import identity
 from fluxion.ops.fused import fused_name
 
 LONGEST = 3  # layers in a row that are computed together
+_ADDITIONS = (operator.add, jnp.add)
+
+Function: TypeAlias = "Callable[..., Any]"
+_Class = TypeVar("_Class", bound=type)
 
 
-def fused(layers: Sequence[Any]) -> tuple[Callable[[Any], Any], int]:
-    """What does the work of the first layers at once, and of how many; the first layer itself where there is no more.
+@dataclass(frozen=True)
+class LastPass:
+    """A layer or some in a row, whose last pass over memory can do more.
 
-    Only layers of exactly the classes that are known here are taken together: a subclass may do something else.
+    They compute `finished(x, activation, None)`; `finished(x, f, residual)` is what they give with `f` for their
+    activation and `residual` added before it.
     """
-    first: Any = layers[0]
-    following = layers[1:]
-    after = _KNOWN.get(first.__class__)
-    if not following or is_watched() or after is None or first.activation is not identity:
+
+    activation: Function
+    finished: Callable[[Any, Function, Any], Any]
+
+    def __call__(self, x: Any) -> Any:
+        return self.finished(x, self.activation, None)
+
+
+_FINDERS: dict[type, Callable[[Any], LastPass | None]] = {}
+
+
+def finds_last_pass(of: type) -> Callable[[Callable[[Any], LastPass | None]], Any]:
+    """Decorates a function that returns the last pass of a layer of exactly this class, or None.
+
+    A subclass may do something else.
+    """
+
+    def register(finder: Callable[[Any], LastPass | None]) -> Any:
+        _FINDERS[of] = finder
+        return finder
+
+    return register
+
+
+def last_pass(layer: Any) -> LastPass | None:
+    """The last pass of a layer, or None where it has none that can do more, or is to be called part by part."""
+    finder = _FINDERS.get(type(layer))
+    return finder(layer) if finder and not is_watched() else None
+
+
+def sum_pass(layer: Any, connection: Function) -> LastPass | None:
+    """The last pass of a layer that can take in the sum which `connection` is; None where there is no such thing."""
+    found = last_pass(layer) if any(connection is addition for addition in _ADDITIONS) else None
+    return found if found and found.activation is identity else None
+
+
+def fused(layers: Sequence[Any]) -> tuple[Function, int]:
+    """What does the work of the first layers at once, and of how many; or the first layer itself."""
+    first, following = layers[0], layers[1:]
+    found, count = last_pass(first), 1
+    if found is None:
         return first, 1
-    second = following[0]
-    if _is_activation(second):
-        return after(first, second), 2
-    if after is _after_norm or type(second) is not BatchNorm or not _is_fixed(first, second):
-        return first, 1
-    activation, count = second.activation, 2
-    if activation is identity and _is_activation(following[-1]):
-        activation, count = following[-1], 3
-    return lambda x: first.finished(x, *_scale_and_shift(first, second), activation), count
+    if found.activation is identity and following and _is_fixed_norm(following[0], after=first):
+        found, count = _normalised(first, following[0]), 2
+    if found.activation is identity and len(layers) > count and _is_activation(layers[count]):
+        found, count = replace(found, activation=layers[count]), count + 1
+    return found, count
 
 
-def _after_conv(conv: Any, activation: Callable[..., Any]) -> Callable[[Any], Any]:
-    return lambda x: conv.finished(x, None, conv.bias, activation)
+@finds_last_pass(Conv)
+@finds_last_pass(DepthwiseConv)
+def _of_convolution(conv: Any) -> LastPass:
+    return LastPass(conv.activation, lambda x, *finish: conv.finished(x, None, conv.bias, *finish))
 
 
-def _after_norm(norm: Any, activation: Callable[..., Any]) -> Callable[[Any], Any]:
-    return lambda x: norm.finished(x, activation)
-
-
-_KNOWN: dict[Any, Callable[..., Any]] = {Conv: _after_conv, DepthwiseConv: _after_conv, BatchNorm: _after_norm}
+@finds_last_pass(BatchNorm)
+def _of_norm(norm: Any) -> LastPass:
+    return LastPass(norm.activation, norm.finished)
 
 
 def _is_activation(layer: Any) -> bool:
     return layer is not identity and fused_name(layer) is not None
 
 
-def _is_fixed(conv: Any, norm: BatchNorm) -> bool:
-    """True where the norm is one fixed scale and shift of what the convolution gives."""
+def _is_fixed_norm(norm: Any, after: Any) -> bool:
+    """True for a norm that is one fixed scale and shift of what the convolution before it gives."""
+    if type(norm) is not BatchNorm or type(after) not in (Conv, DepthwiseConv):
+        return False
     if inside_gradient() or is_training(norm.active) or norm.mean is None or norm.var is None:
         return False
-    arrays = [a for a in (conv.weight, conv.bias, norm.mean, norm.var, norm.scale, norm.bias) if a is not None]
-    return all(array.dtype == jnp.float32 for array in arrays) and norm.mean.shape == (conv.outputs,)
+    arrays = [a for a in (after.weight, after.bias, norm.mean, norm.var, norm.scale, norm.bias) if a is not None]
+    return all(array.dtype == jnp.float32 for array in arrays) and norm.mean.shape == (after.outputs,)
 
 
-def _scale_and_shift(conv: Any, norm: Any) -> tuple[Any, Any]:
-    factor = jax.lax.rsqrt(norm.var + norm.eps)
-    factor = factor if norm.scale is None else factor * norm.scale
-    shift = -norm.mean if conv.bias is None else conv.bias - norm.mean
-    return factor, shift * factor if norm.bias is None else shift * factor + norm.bias
+def _normalised(conv: Any, norm: Any) -> LastPass:
+    """A convolution and the fixed norm behind it."""
+
+    def finished(x: Any, activation: Function, residual: Any) -> Any:
+        factor = jax.lax.rsqrt(norm.var + norm.eps)
+        factor = factor if norm.scale is None else factor * norm.scale
+        shift = -norm.mean if conv.bias is None else conv.bias - norm.mean
+        shift = shift * factor if norm.bias is None else shift * factor + norm.bias
+        return conv.finished(x, factor, shift, activation, residual)
+
+    return LastPass(norm.activation, finished)

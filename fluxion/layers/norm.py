@@ -87,12 +87,13 @@ class ChannelNorm(Norm):
     def __call__(self, x: Any) -> Array:
         return self.finished(x, self.activation)
 
-    def finished(self, x: Any, activation: Callable[..., Any]) -> Array:
-        """What the layer gives with this activation function."""
+    def finished(self, x: Any, activation: Callable[..., Any], residual: Any = None) -> Array:
+        """What the layer gives with this activation function, and with `residual` (of BatchNorm) added before it."""
         x = features(self, x, self.channels, "channels")
         arrays = self.mean, self.var, self.scale, self.bias
         training = is_training(self.active)
         options = {"momentum": self.momentum, "eps": self.eps, "activation": activation}
+        options |= {} if residual is None else {"residual": residual}
         y, self.mean, self.var = call_op(self, type(self)._op, x, *arrays, training=training, **options)
         return y
 

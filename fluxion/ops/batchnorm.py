@@ -2,8 +2,11 @@
 
 With c = x - mean, s = 1 / sqrt(var + eps) and averages <> over all rows:
 
-    y  = activation(scale s c + bias)
-    dy = slope * (scale s (dx - <dx>) - scale s^3 <c dx> c + dscale s c + dbias)
+    y  = activation(scale s c + bias + residual)
+    dy = slope * (scale s (dx - <dx>) - scale s^3 <c dx> c + dscale s c + dbias + dresidual)
+
+Without a residual the slope is computed from `x` again. With one it is read off `y`, which the next layer keeps anyway,
+by XLA: it sums the gradients that meet there in the same pass.
 """
 
 from __future__ import annotations
@@ -22,30 +25,41 @@ from fluxion.kernels.operation import Operation
 from fluxion.ops.arrays import at_least_float32, match_rank
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(3, 4))
-def normalised(x: Array, scale: Array, bias: Array, eps: float, activation: str) -> tuple[Array, Array, Array]:
+@partial(jax.custom_jvp, nondiff_argnums=(4, 5))
+def normalised(
+    x: Array, scale: Array, bias: Array, residual: Array | None, eps: float, activation: str
+) -> tuple[Array, Array, Array]:
     """`(y, mean, var)`: `x` of shape `(..., channels)` normalised over all axes but the last, and the statistics used.
 
-    The variance is the biased one. `scale`, `bias` and the statistics have the type in which half precision is summed.
-    No derivative flows through the statistics that come back. `activation` is one of an Epilogue.
+    `residual` has shape and type of `x`. The variance is the biased one. `scale`, `bias` and the statistics have the
+    type in which half precision is summed. No derivative flows through the statistics that come back. `activation` is
+    one of an Epilogue.
     """
-    y, mean, var = _forward(x, scale, bias, eps=eps, activation=activation)
+    arrays = (x, scale, bias) if residual is None else (x, scale, bias, residual)
+    y, mean, var = _forward(*arrays, eps=eps, activation=activation)
     return y, mean, var
 
 
 @normalised.defjvp
 def _derivative(eps: float, activation: str, primals: Any, tangents: Any) -> Any:
     y, mean, var = normalised(*primals, eps, activation)
-    (dy,) = _tangent(*tangents, *primals, mean, var, eps=eps, activation=activation)
+    known, changes, dresidual = (*primals[:3], mean, var), tangents[:3], tangents[3]
+    if dresidual is None:
+        (dy,) = _tangent(*changes, *known, eps=eps, activation=activation)
+    else:
+        (linear,) = _tangent(*changes, *known, eps=eps, activation="identity")
+        dy = _sloped(linear + dresidual, y, activation)
     return (y, mean, var), (dy, jnp.zeros_like(mean), jnp.zeros_like(var))
 
 
-def _plain(x: Array, scale: Array, bias: Array, *, eps: float, activation: str) -> tuple[Array, Array, Array]:
+def _plain(
+    x: Array, scale: Array, bias: Array, *residual: Array, eps: float, activation: str
+) -> tuple[Array, Array, Array]:
     wide = at_least_float32(x)
     mean = _average(wide)
     var = _average(jnp.square(wide - match_rank(mean, x)))
     y = (wide - match_rank(mean, x)) * match_rank(scale * jax.lax.rsqrt(var + eps), x) + match_rank(bias, x)
-    return Epilogue(activation=activation).plain(y, ()).astype(x.dtype), mean, var
+    return Epilogue(residual=bool(residual), activation=activation).plain(y, residual).astype(x.dtype), mean, var
 
 
 def _plain_tangent(*arrays: Array, eps: float, activation: str) -> tuple[Array]:
@@ -100,7 +114,7 @@ def _sloped(gradient: Array, before: Array, activation: str) -> Array:
     return gradient if passes is None else jnp.where(passes, gradient, 0)
 
 
-def _forward_kernel(machine: Any, x: Any, scale: Any, bias: Any, **settings: Any) -> Callable[..., Any] | None:
+def _forward_kernel(machine: Any, x: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:
     from fluxion.kernels.batchnorm import forward_call
 
     return forward_call(machine, x, **settings)

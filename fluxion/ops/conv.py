@@ -40,6 +40,7 @@ def conv(
     scale: Any = None,
     bias: Any = None,
     activation: Callable[..., Any] = identity,
+    residual: Any = None,
 ) -> Array:
     """Convolution of `x` of shape `(batch, *sizes, in)` with `w` of shape `(*kernel, in // groups, out)`.
 
@@ -52,8 +53,9 @@ def conv(
     pair `(low, high)` for each axis, all lows and highs in one tuple, or "same" for `ceil(size / stride)` positions.
     `groups` splits the channels into that many independent convolutions.
 
-    The result is `activation(y * scale + bias)`, with `scale` and `bias` of shape `(out,)`, None for none: all in one
-    pass over memory where a generated kernel computes it and the activation is relu or relu6.
+    The result is `activation(y * scale + bias + residual)`, with `scale` and `bias` of shape `(out,)` and a `residual`
+    that broadcasts against it, None for none: all in one pass over memory where a generated kernel computes it, the
+    activation is relu or relu6 and the residual has the result's shape.
 
     SizeError where `x` does not suit `w`, ValueError where another argument makes no sense.
 
@@ -63,7 +65,7 @@ def conv(
     (1, 14, 14, 8)
     """
     w = check_weight("conv", w, "(*kernel, in // groups, out)")
-    finish = _Finish(scale, bias, activation)
+    finish = _Finish(scale, bias, residual, activation)
     return _convolve("conv", jnp.asarray(x), flip_kernel(w) if flipped else w, stride, pad, dilation, groups, finish)
 
 
@@ -108,7 +110,7 @@ def conv_transpose(
     axes = zip(x.shape[1:-1], strides, spans, crops, strict=True)
     sizes = tuple((size - 1) * step + span - sum(crop) for size, step, span, crop in axes)
     geometry = _geometry(x.shape[0], sizes, w, Windows(w.shape[:-2], strides, crops, dilations), groups)
-    finish = _Finish(None, bias, activation).checked(name, geometry.inputs)
+    finish = _Finish(None, bias, None, activation).checked(name, geometry.inputs)
     return finish.after(input_gradient(*_common_type(x, w), geometry))
 
 
@@ -122,6 +124,7 @@ def depthwiseconv(
     scale: Any = None,
     bias: Any = None,
     activation: Callable[..., Any] = identity,
+    residual: Any = None,
 ) -> Array:
     """Convolution of each channel by itself, with `w` of shape `(*kernel, multiplier, in)`.
 
@@ -135,7 +138,7 @@ def depthwiseconv(
     """
     w = check_weight("depthwiseconv", w, "(*kernel, multiplier, in)")
     groups = group_count(w.shape[-1])
-    x, w, finish = jnp.asarray(x), exchange_channels(w, groups), _Finish(scale, bias, activation)
+    x, w, finish = jnp.asarray(x), exchange_channels(w, groups), _Finish(scale, bias, residual, activation)
     return _convolve("depthwiseconv", x, w, stride, pad, dilation, groups, finish)
 
 
@@ -162,35 +165,42 @@ def check_groups(name: str, inputs: int, outputs: int, groups: int) -> None:
 
 
 class _Finish(NamedTuple):
-    """What becomes of a convolution: `activation(y * scale + bias)`."""
+    """What becomes of a convolution: `activation(y * scale + bias + residual)`."""
 
     scale: Any
     bias: Any
+    residual: Any
     activation: Callable[..., Any]
 
     def checked(self, name: str, outputs: int) -> _Finish:
-        """The same with arrays; SizeError unless each has one number for each output channel."""
+        """The same with arrays; SizeError unless scale and bias have one number for each output channel."""
         given = {"scale": self.scale, "bias": self.bias}
         arrays: dict[str, Any] = {key: jnp.asarray(value) for key, value in given.items() if value is not None}
         for key, array in arrays.items():
             if array.shape != (outputs,):
                 raise SizeError(f"{name} expects {key} of shape ({outputs},), got an array of shape {array.shape}")
+        if self.residual is not None:
+            arrays["residual"] = jnp.asarray(self.residual)
         return self._replace(**arrays)
 
     def of(self, x: Array, w: Array, geometry: Convolution) -> Array:
         """The finished convolution of two arrays of one type."""
-        extras = [value for value in (self.scale, self.bias) if value is not None]
-        if any(value.dtype != x.dtype for value in extras) or not jnp.issubdtype(x.dtype, jnp.floating):
+        given = {"scale": self.scale, "bias": self.bias, "residual": self.residual}
+        alike = all(value.dtype == x.dtype for value in given.values() if value is not None)
+        fits = self.residual is None or self.residual.shape == geometry.y_shape
+        if not (alike and fits and jnp.issubdtype(x.dtype, jnp.floating)):
             return self.after(convolution(x, w, geometry))
         name = fused_name(self.activation)
-        y = finished_convolution(x, w, geometry, scale=self.scale, bias=self.bias, activation=name or "identity")
+        y = finished_convolution(x, w, geometry, **given, activation=name or "identity")
         return y if name else self.activation(y)
 
     def after(self, y: Array) -> Array:
         """The same from what was stored."""
         if self.scale is not None:
             y = y * match_rank(self.scale, y)
-        return self.activation(y if self.bias is None else y + match_rank(self.bias, y))
+        for term in (self.bias, self.residual):
+            y = y if term is None else y + match_rank(term, y)
+        return self.activation(y)
 
 
 def _convolve(

@@ -106,6 +106,7 @@ def batchnorm(
     momentum: Any = 0.1,
     eps: Any = 1e-5,
     activation: Callable[..., Any] = identity,
+    residual: Any = None,
 ) -> tuple[Array, Statistics, Statistics]:
     """`(y, mean, var)`: `activation(scale * (x - mean) / sqrt(var + eps) + bias)` by channel, and running statistics.
 
@@ -113,7 +114,8 @@ def batchnorm(
     out. While training, or without running statistics, mean and (biased) variance are those of `x` over all axes but
     the last. While training, the running statistics that come back have moved towards them: `(1 - momentum) * mean +
     momentum * new`, with the unbiased variance. One value per channel has no variance and is a SizeError; `mean`
-    without `var` is a TypeError. Flux: `NNlib.batchnorm`.
+    without `var` is a TypeError. A `residual`, which broadcasts against `y`, is added before the activation. Flux:
+    `NNlib.batchnorm`.
 
     >>> import fluxion as fx
     >>> y, mean, var = fx.batchnorm(jnp.array([[1.0], [3.0]]), jnp.zeros(1), jnp.ones(1), training=True)
@@ -122,7 +124,8 @@ def batchnorm(
     """
     x = as_float(x)
     axes = tuple(range(x.ndim - 1))
-    finish = functools.partial(_finish_batch, eps=eps, activation=activation)
+    residual = None if residual is None else jnp.asarray(residual)
+    finish = functools.partial(_finish_batch, eps=eps, activation=activation, residual=residual)
     return _with_statistics("batchnorm", x, axes, (mean, var), (scale, bias), training, momentum, finish)
 
 
@@ -222,11 +225,13 @@ def _finish(
     *,
     eps: Any,
     activation: Callable[..., Any],
+    residual: Any = None,
 ) -> tuple[Array, Any, Any]:
     """`x` normalised with the statistics, None for its own along `axes`; and these."""
     if mean is None or var is None:
         mean, var = _moments(x, axes)
-    return activation(_rescale(x, mean, var, eps, scale, bias)), mean, var
+    y = _rescale(x, mean, var, eps, scale, bias)
+    return activation(y if residual is None else y + residual), mean, var
 
 
 def _finish_batch(
@@ -239,15 +244,19 @@ def _finish_batch(
     *,
     eps: Any,
     activation: Callable[..., Any],
+    residual: Any,
 ) -> tuple[Array, Any, Any]:
     """The same for all axes but the last, in fewer passes over memory where a generated kernel computes it."""
     if mean is not None or not isinstance(eps, float) or not jnp.issubdtype(x.dtype, jnp.floating):
-        return _finish(x, axes, scale, bias, mean, var, eps=eps, activation=activation)
+        return _finish(x, axes, scale, bias, mean, var, eps=eps, activation=activation, residual=residual)
     channels, dtype = x.shape[-1], at_least_float32(x).dtype
     scale = jnp.ones(channels, dtype) if scale is None else scale.astype(dtype)
     bias = jnp.zeros(channels, dtype) if bias is None else bias.astype(dtype)
+    if residual is not None and (residual.shape, residual.dtype) != (x.shape, x.dtype):
+        y, mean, var = normalised(x, scale, bias, None, eps, "identity")
+        return activation(y + residual), mean, var
     name = fused_name(activation)
-    y, mean, var = normalised(x, scale, bias, eps, name or "identity")
+    y, mean, var = normalised(x, scale, bias, residual, eps, name or "identity")
     return (y if name else activation(y)), mean, var
 
 
