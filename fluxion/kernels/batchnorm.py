@@ -9,119 +9,24 @@ can be normalised, and memory is read twice, which is all that there is to do:
     backward:  dy, x -> sums for each channel,   then dy, x -> dx
 
 The backward computes the activation's slope from `x` again, by the very instructions of the forward, instead of reading
-`y`. Sums are taken in three steps, so that few numbers are ever added to a sum that is much larger than they are: over
-BLOCK rows in registers, over the blocks of a task in memory, over the tasks. The squares are those of `x - pivot`, with
-the first row as pivot: there is no cancellation however far from zero the mean is.
-
-    task 0 | rows    0 ...  | block, block, ...   each block: all channels, BLOCK rows deep
-    task 1 | rows 1024 ...  |                     -> one partial sum for each channel
+`y`. The squares are those of `x - pivot`, with the first row as pivot: there is no cancellation however far from zero
+the mean is. How a matrix is cut and summed: columns.py.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import numpy as np
 
-from fluxion.kernels.builder import Tile
+from fluxion.kernels.columns import Channels, Rows, sum_columns, sum_tasks
 from fluxion.kernels.epilogue import activate
 from fluxion.kernels.generated import Buffer, GeneratedKernel, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
-from fluxion.kernels.values import Index, Number, Pointer, computed
-
-BLOCK = 32  # rows that are summed in registers
-WIDE = 4  # vectors of channels that are summed side by side
-MOST_TASKS = 64
-TASK_NUMBERS = 1 << 14  # so many numbers are worth a task of their own
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """A matrix, and how its rows are dealt out to tasks."""
-
-    rows: int
-    channels: int
-
-    @property
-    def tasks(self) -> int:
-        return max(1, min(MOST_TASKS, self.rows * self.channels // TASK_NUMBERS, self.rows // BLOCK))
-
-    def share(self, f: Work) -> tuple[Index, Index]:
-        """First row of a task, and the row behind its last."""
-        each = -(-self.rows // self.tasks)
-        first = f.minimum(f.task * each, self.rows)
-        return first, f.minimum(first + each, self.rows)
-
-    def blocks(self, f: Work, lanes: int) -> Iterator[tuple[Index, Index, Index, int, Index | None]]:
-        """The blocks of a task: first row, last row, first channel, vectors side by side, lanes of the last (or all).
-
-        The body is emitted up to three times: for WIDE vectors, for one, and for the masked rest of the channels.
-        """
-        start, stop = self.share(f)
-        wide = self.channels // (WIDE * lanes) * WIDE * lanes
-        whole = self.channels // lanes * lanes
-        for row in f.range(start, stop, BLOCK):
-            end = f.minimum(row + BLOCK, stop)
-            for channel in f.range(0, wide, WIDE * lanes):
-                yield row, end, channel, WIDE, None
-            for channel in f.range(wide, whole, lanes):
-                yield row, end, channel, 1, None
-            for channel in f.range(whole, self.channels, lanes):
-                yield row, end, channel, 1, self.channels - whole
-
-
-class _Channels:
-    """Vectors of numbers for each channel, for the channels of one block, loaded once."""
-
-    def __init__(self, channel: Index, vectors: int, lanes: int, count: Index | None) -> None:
-        self.places = [channel + v * lanes for v in range(vectors)]
-        self.lanes, self.count = lanes, count
-
-    def load(self, pointer: Pointer, offset: Index = 0) -> list[Number]:
-        return [pointer.load(offset + place, self.count, self.lanes) for place in self.places]
-
-    def store(self, pointer: Pointer, values: Sequence[Number], offset: Index = 0) -> None:
-        for place, value in zip(self.places, values, strict=True):
-            pointer.store(value, offset + place, self.count)
-
-
-def _column_sums(
-    k: Kernel, rows: _Rows, partial: Buffer, terms: Callable[[Work, _Channels], Callable[[Index], list[Number]]], n: int
-) -> None:
-    """A phase that puts `n` sums over the rows of each task, for each channel, into `partial` (tasks, n, channels).
-
-    `terms(f, block)` prepares a block and returns a function of the row's start, which gives what is to be added: n
-    vectors for the first vector of channels, n for the next, and so on.
-    """
-    dtype, lanes = partial.dtype, k.lanes(partial.dtype)
-    with k.parallel(rows.tasks) as f:
-        mine = f[partial] + f.task * (n * rows.channels)
-        for i, count in f.vectors(n * rows.channels, dtype=dtype):
-            mine.store(f.zero(dtype), i, count)
-        for row, end, channel, vectors, count in rows.blocks(f, lanes):
-            block = _Channels(channel, vectors, lanes, count)
-            term, total = terms(f, block), f.tile(vectors, n, f.zero(dtype))
-            for r in f.range(row, end, carry=total):
-                for i, value in enumerate(term(r * rows.channels)):
-                    total[i] = total[i] + value
-            for s in range(n):
-                before = block.load(mine, s * rows.channels)
-                sums = [a + total[v, s] for v, a in enumerate(before)]
-                block.store(mine, sums, s * rows.channels)
-
-
-def _over_tasks(f: Work, partial: Buffer, rows: _Rows, n: int, channel: Index, count: Index | None) -> Tile:
-    """The `n` sums over all rows, for one vector of channels."""
-    lanes = f.lanes(partial.dtype)
-    total = f.tile(n, value=f.zero(partial.dtype))
-    for task in f.range(rows.tasks, carry=total):
-        for s in range(n):
-            total[s] = total[s] + f[partial].load((task * n + s) * rows.channels + channel, count, lanes)
-    return total
+from fluxion.kernels.values import Index, Number, computed
 
 
 @kernel
@@ -136,11 +41,11 @@ def batchnorm_forward(
 ) -> None:
     """`x` (rows, channels), and a residual like it or none -> `y`, and for each channel mean and biased variance."""
     *residual, y, mean, var = others
-    rows, dtype = _Rows(*x.shape), computed(x.dtype)
+    rows, dtype = Rows(*x.shape), computed(x.dtype)
     partial, factor = k.scratch(2 * rows.tasks * rows.channels, dtype), k.scratch(rows.channels, dtype)
     lanes = k.lanes(dtype)
 
-    def terms(f: Work, block: _Channels) -> Callable[[Index], list[Number]]:
+    def terms(f: Work, block: Channels) -> Callable[[Index], list[Number]]:
         pivots = block.load(f[x])
 
         def term(place: Index) -> list[Number]:
@@ -149,10 +54,10 @@ def batchnorm_forward(
 
         return term
 
-    _column_sums(k, rows, partial, terms, 2)
+    sum_columns(k, rows, partial, terms, 2)
     with k.parallel(1) as f:
         for channel, count in f.vectors(rows.channels, dtype=dtype):
-            total = _over_tasks(f, partial, rows, 2, channel, count)
+            total = sum_tasks(f, partial, rows, 2, channel, count)
             shift = total[0] * (1 / rows.rows)
             spread = f.maximum(total[1] * (1 / rows.rows) - shift * shift, 0.0)
             f[mean].store(f[x].load(channel, count, lanes) + shift, channel, count)
@@ -160,7 +65,7 @@ def batchnorm_forward(
             f[factor].store(f[scale].load(channel, count) / f.sqrt(spread + eps), channel, count)
     with k.parallel(rows.tasks) as f:
         for row, end, channel, vectors, count in rows.blocks(f, lanes):
-            block = _Channels(channel, vectors, lanes, count)
+            block = Channels(channel, vectors, lanes, count)
             known = [block.load(f[buffer]) for buffer in (mean, factor, bias)]
             for r in f.range(row, end):
                 values = block.load(f[x], r * rows.channels)
@@ -193,11 +98,11 @@ def batchnorm_backward(
 
     `slopes` prepares a block and returns a function of the row's start that gives pairs of g and x - mean.
     """
-    rows, dtype = _Rows(*x.shape), computed(x.dtype)
+    rows, dtype = Rows(*x.shape), computed(x.dtype)
     partial, tables = k.scratch(2 * rows.tasks * rows.channels, dtype), k.scratch(3 * rows.channels, dtype)
     lanes = k.lanes(dtype)
 
-    def slopes(f: Work, block: _Channels) -> Callable[[Index], Iterator[tuple[Number, Number]]]:
+    def slopes(f: Work, block: Channels) -> Callable[[Index], Iterator[tuple[Number, Number]]]:
         gradients, values = f[dy], f[x]
         means, variances, scales, biases = (block.load(f[buffer]) for buffer in (mean, var, scale, bias))
         factors = [s / f.sqrt(v + eps) for s, v in zip(scales, variances, strict=True)]
@@ -210,14 +115,14 @@ def batchnorm_backward(
 
         return pairs
 
-    def terms(f: Work, block: _Channels) -> Callable[[Index], list[Number]]:
+    def terms(f: Work, block: Channels) -> Callable[[Index], list[Number]]:
         pairs = slopes(f, block)
         return lambda place: [value for g, centred in pairs(place) for value in (g, g * centred)]
 
-    _column_sums(k, rows, partial, terms, 2)
+    sum_columns(k, rows, partial, terms, 2)
     with k.parallel(1) as f:
         for channel, count in f.vectors(rows.channels, dtype=dtype):
-            total = _over_tasks(f, partial, rows, 2, channel, count)
+            total = sum_tasks(f, partial, rows, 2, channel, count)
             inverse = 1.0 / f.sqrt(f[var].load(channel, count) + eps)
             f[dbias].store(total[0], channel, count)
             f[dscale].store(total[1] * inverse, channel, count)
@@ -226,7 +131,7 @@ def batchnorm_backward(
                 f[tables].store(value, s * rows.channels + channel, count)
     with k.parallel(rows.tasks) as f:
         for row, end, channel, vectors, count in rows.blocks(f, lanes):
-            block = _Channels(channel, vectors, lanes, count)
+            block = Channels(channel, vectors, lanes, count)
             known = [block.load(f[tables], s * rows.channels) for s in range(3)]
             pairs = slopes(f, block)
             for r in f.range(row, end):

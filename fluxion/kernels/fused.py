@@ -5,11 +5,14 @@ over memory, so every mode of differentiation works:
 
     y = activation(z),   z = conv(x, w) * scale + bias + residual
     dy = slope(y) * (conv(dx, w) * scale + conv(x, dw) * scale + conv(x, w) * dscale + dbias + dresidual)
+
+The common case, a bias and relu, saves a pass in reverse mode too: the gradients of `x`, `w` and bias read `dy` and
+`y`, and take numbers of `dy` for 0 where those of `y` are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -26,11 +29,15 @@ from fluxion.kernels.convolution import (
     Direction,
     chosen_kernel,
     convolution,
+    input_gradient,
     is_explicit,
     vary_alike,
+    weight_gradient,
 )
 from fluxion.kernels.epilogue import Epilogue, over_channels
+from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode, current_mode
+from fluxion.kernels.operation import Operation
 
 
 def finished_convolution(
@@ -69,6 +76,9 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     dx, dw, dextras = tangents
     y = _finished(geometry, epilogue, x, w, extras)
     known, changes = (dict(zip(epilogue.operands, values, strict=True)) for values in (extras, dextras))
+    if epilogue.activation == "relu" and epilogue.operands in ((), ("bias",)):
+        there = {part: change for part, change in {"x": dx, "w": dw, **changes}.items() if _is_there(change)}
+        return y, _relu_tangent(*there.values(), x, w, y, geometry=geometry, parts=tuple(there))[0] if there else 0 * y
     linear = [convolution(a, b, geometry) for a, b in ((dx, w), (x, dw)) if _is_there(a) and _is_there(b)]
     if "scale" in known:
         linear = [part * over_channels(known["scale"], y) for part in linear]
@@ -84,6 +94,70 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
 
 
 _finished.defjvp(_tangent, symbolic_zeros=True)
+
+
+def _plain_relu_tangent(*arrays: Array, geometry: Convolution, parts: tuple[str, ...]) -> tuple[Array]:
+    """Where `y` is positive, the sum of what changes of these parts (of x, w and bias) do to it before relu."""
+    *changes, x, w, y = arrays
+    effects = {
+        "x": lambda change: convolution(change, w, geometry),
+        "w": lambda change: convolution(x, change, geometry),
+        "bias": lambda change: over_channels(change, y),
+    }
+    total = sum(effects[part](change) for part, change in zip(parts, changes, strict=True))
+    return (jnp.where(y > 0, total, 0),)
+
+
+def _transposed_relu_tangent(
+    cotangents: Sequence[Array], *arrays: Any, geometry: Convolution, parts: tuple[str, ...]
+) -> list[Any]:
+    (dy,), (*changes, x, w, y) = cotangents, arrays
+    gradients = {
+        "x": lambda: _masked_input_gradient(dy, y, w, geometry=geometry)[0],
+        "w": lambda: _masked_weight_gradient(x, dy, y, geometry=geometry)[0],
+        "bias": lambda: _masked_sums(dy, y)[0],
+    }
+    return [gradients[part]() if change is None else None for part, change in zip(parts, changes, strict=True)]
+
+
+def _masked(dy: Array, y: Array) -> Array:
+    return jnp.where(y > 0, dy, 0)
+
+
+def _masked_kernel(
+    direction: Direction, machine: Machine, mode: Mode, *types: Any, geometry: Convolution
+) -> Callable[..., Any] | None:
+    """The gradient's kernel, which masks `dy` when it reads it."""
+    from fluxion.kernels import choice
+
+    found = choice.convolution(geometry.trimmed(), direction, types[0].dtype, mode, machine)
+    if found is None:
+        return None
+    if direction is Direction.INPUT_GRADIENT:
+        return lambda dy, y, w: (found(dy, w, mask=y),)
+    return lambda x, dy, y: (found(x, dy, mask=y),)
+
+
+def _masked_sums_kernel(machine: Machine, mode: Mode, *types: Any) -> Callable[..., Any] | None:
+    from fluxion.kernels.columns import column_sums_call
+
+    return column_sums_call(machine, *types)
+
+
+_relu_tangent = Operation("relu_convolution_tangent", _plain_relu_tangent, transpose=_transposed_relu_tangent)
+_masked_input_gradient = Operation(
+    "convolution_masked_input_gradient",
+    lambda dy, y, w, *, geometry: (input_gradient(_masked(dy, y), w, geometry),),
+    partial(_masked_kernel, Direction.INPUT_GRADIENT),
+)
+_masked_weight_gradient = Operation(
+    "convolution_masked_weight_gradient",
+    lambda x, dy, y, *, geometry: (weight_gradient(x, _masked(dy, y), geometry),),
+    partial(_masked_kernel, Direction.WEIGHT_GRADIENT),
+)
+_masked_sums = Operation(
+    "masked_sums", lambda dy, y: (jnp.sum(_masked(dy, y), tuple(range(y.ndim - 1))),), _masked_sums_kernel
+)
 
 
 def _is_there(tangent: Any) -> bool:

@@ -21,7 +21,7 @@ from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
 from fluxion.kernels.machine import Machine
-from fluxion.kernels.modes import current_mode
+from fluxion.kernels.modes import Mode
 from fluxion.kernels.operation import Operation
 
 _LEFT = {"nn": ("nt", "cb"), "nt": ("nn", "cb"), "tn": ("nt", "bc")}
@@ -65,7 +65,7 @@ def _transpose(cotangents: Sequence[Array], a: Array | None, b: Array | None, *,
     return [cotangent, None] if a is None else [None, cotangent]
 
 
-def _kernel(machine: Machine, a: Any, b: Any, *, form: str) -> Callable[..., Any] | None:
+def _kernel(machine: Machine, mode: Mode, a: Any, b: Any, *, form: str) -> Callable[..., Any] | None:
     """What the choice of kernels takes for the faster one: the generated kernel, or None."""
     if a.dtype != jnp.float32 or a.ndim != 2:
         return None
@@ -80,7 +80,7 @@ def _kernel(machine: Machine, a: Any, b: Any, *, form: str) -> Callable[..., Any
     ours = product.candidate(problem, (rows, problem.columns), "float32", machine)
     seconds = XLA_START + expected_seconds(machine, problem.flops, XLA_EFFICIENCY, problem.bytes(4), machine.workers)
     theirs = Candidate("xla", lambda a, b: _plain(a, b, form=form)[0], seconds)
-    chosen = choice.choose(f"product float32: {problem}", [ours, theirs], (a, b), machine, current_mode())
+    chosen = choice.choose(f"product float32: {problem}", [ours, theirs], (a, b), machine, mode)
     return (lambda a, b: (ours.run(a, b),)) if chosen is ours else None
 
 

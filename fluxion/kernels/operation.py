@@ -25,8 +25,8 @@ class Operation:
 
     `plain(*arrays, **settings)` computes it by operations of JAX; shapes and `vmap` come from it, and derivatives too,
     unless `differentiable` is given: the same function for operands that `plain` takes for constants.
-    `kernel(machine, *types, **settings)` returns what computes it here, or None where `plain` is as fast; without it
-    `plain` computes it everywhere. For an operation that is linear in some of its first operands,
+    `kernel(machine, mode, *types, **settings)` returns what computes it here, or None where `plain` is as fast; without
+    it `plain` computes it everywhere. For an operation that is linear in some of its first operands,
     `transpose(cotangents, *arrays, **settings)` gets None for those of them that are unknown, and returns what belongs
     to each of the first operands, of which only that of the unknown ones is used; with it reverse mode runs on a kernel
     as well.
@@ -82,7 +82,7 @@ class Operation:
     def _lower(self, context: mlir.LoweringRuleContext, *operands: Any, mode: Any, **settings: Any) -> Any:
         kernel, machine = None, self._machine(context, mode)
         if machine is not None and self._kernel is not None:
-            kernel = self._kernel(machine, *context.avals_in, **settings)
+            kernel = self._kernel(machine, mode, *context.avals_in, **settings)
         compute = kernel or partial(self._computed, **settings)
         return mlir.lower_fun(compute, multiple_results=True)(context, *operands)
 

@@ -114,16 +114,16 @@ def _sloped(gradient: Array, before: Array, activation: str) -> Array:
     return gradient if passes is None else jnp.where(passes, gradient, 0)
 
 
-def _forward_kernel(machine: Any, x: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:
+def _forward_kernel(machine: Any, mode: Any, x: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:
     from fluxion.kernels.batchnorm import forward_call
 
     return forward_call(machine, x, **settings)
 
 
-def _backward_kernel(machine: Any, dy: Any, x: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:
+def _backward_kernel(machine: Any, mode: Any, dy: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:
     from fluxion.kernels.batchnorm import backward_call
 
-    return backward_call(machine, x, **settings)
+    return backward_call(machine, dy, **settings)
 
 
 _forward = Operation("batchnorm", _plain, _forward_kernel)

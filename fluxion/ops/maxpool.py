@@ -149,19 +149,19 @@ def _exists(sizes: Sequence[int], taps: tuple[int, ...], counts: Sequence[int], 
 # ---------------------------------------------------------------- by kernels
 
 
-def _largest_kernel(machine: Any, x: Any, *, windows: Windows, positions: bool) -> Callable[..., Any] | None:
+def _largest_kernel(machine: Any, mode: Any, x: Any, *, windows: Windows, positions: bool) -> Callable[..., Any] | None:
     from fluxion.kernels.pooling import largest_call
 
     return largest_call(machine, x, windows, positions)
 
 
-def _picked_kernel(machine: Any, x: Any, positions: Any, **settings: Any) -> Callable[..., Any] | None:
+def _picked_kernel(machine: Any, mode: Any, x: Any, positions: Any, **settings: Any) -> Callable[..., Any] | None:
     from fluxion.kernels.pooling import call_to_windows, pick_positions
 
     return call_to_windows(pick_positions, machine, x, **settings)
 
 
-def _scattered_kernel(machine: Any, y: Any, positions: Any, **settings: Any) -> Callable[..., Any] | None:
+def _scattered_kernel(machine: Any, mode: Any, y: Any, positions: Any, **settings: Any) -> Callable[..., Any] | None:
     from fluxion.kernels.pooling import call_to_inputs, scatter_to_positions
 
     return call_to_inputs(scatter_to_positions, machine, y, **settings)

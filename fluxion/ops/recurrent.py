@@ -138,7 +138,7 @@ def _times_transposed(weight: Array) -> Callable[[Array], Array]:
 def _kernel(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Chooses the kernel of this name, which computes the same as `plain`, for batches of float32; otherwise none."""
 
-    def choose(machine: Machine, *types: Any, **settings: Any) -> Callable[..., Any] | None:
+    def choose(machine: Machine, mode: Any, *types: Any, **settings: Any) -> Callable[..., Any] | None:
         if types[0].ndim != 3 or any(array.dtype != jnp.float32 for array in types):
             return None
         from fluxion.kernels import recurrent  # here because it brings LLVM

@@ -59,7 +59,7 @@ def _plain_spread(y: Array, *, windows: Windows, sizes: tuple[int, ...]) -> tupl
 
 
 def _kernel(
-    way: str, machine: Any, array: Any, *, windows: Windows, sizes: tuple[int, ...]
+    way: str, machine: Any, mode: Any, array: Any, *, windows: Windows, sizes: tuple[int, ...]
 ) -> Callable[..., Any] | None:
     from fluxion.kernels import pooling
 

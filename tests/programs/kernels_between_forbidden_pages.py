@@ -12,6 +12,7 @@ import numpy as np
 from fluxion.kernels import xla
 from fluxion.kernels.batchnorm import backward_call, forward_call
 from fluxion.kernels.choice import families
+from fluxion.kernels.columns import column_sums_call
 from fluxion.kernels.epilogue import Epilogue
 from fluxion.kernels.generated import GeneratedKernel
 from fluxion.kernels.geometry import Convolution, Direction
@@ -61,6 +62,12 @@ def check_convolutions(machine, dtype, shapes):
                 if direction is Direction.FORWARD:
                     finished = candidate.run(*arrays, bias, epilogue=Epilogue(bias=True, activation="relu"))
                     made.append((finished, jnp.maximum(exact + bias.astype("float32"), 0)))
+                else:
+                    mask = jnp.asarray(RNG.normal(size=shape.y_shape), dtype)
+                    gradient = direction.operands.index("y")
+                    masked = [jnp.where(mask > 0, a, 0) if i == gradient else a for i, a in enumerate(arrays)]
+                    wanted = xla.convolve(*(a.astype("float32") for a in masked), direction=direction, geometry=shape)
+                    made.append((candidate.run(*arrays, mask=mask), wanted))
                 for result, wanted in made:
                     error = np.abs(np.asarray(result, "float64") - np.asarray(wanted, "float64")).max()
                     assert error <= tolerance * max(float(jnp.abs(wanted).max()), 1), (
@@ -77,7 +84,10 @@ def check_batchnorm(machine):
     y, mean, var = forward_call(machine, x, eps=1e-5, activation="relu")(x, scale, bias)
     assert np.abs(np.asarray(y) - np.maximum((x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5), 0)).max() < 1e-5
     made = backward_call(machine, x, eps=1e-5, activation="relu")(dy, x, scale, bias, mean, var)
+    made += forward_call(machine, x, eps=1e-5, activation="relu")(x, scale, bias, dy)
     assert all(np.isfinite(a).all() for a in made)
+    (sums,) = column_sums_call(machine, x, dy)(x, dy)
+    np.testing.assert_allclose(sums, jnp.where(dy > 0, x, 0).sum(0), rtol=1e-4, atol=1e-4)
 
 
 def main():
