@@ -155,6 +155,18 @@ def test_derivatives_in_every_mode(problem, kernels):
         np.testing.assert_allclose(got[name], wanted[name], rtol=1e-4, atol=1e-4, err_msg=name)
 
 
+def test_a_mapped_axis_becomes_part_of_the_batch():
+    shape, windows = PADDED
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(3, *shape)), "float32")
+    gradient = jax.grad(lambda x: (maxpool.max_pool_of_floats(x, windows) ** 2).sum())
+    several = jax.jit(jax.vmap(gradient))
+    text = several.lower(x).as_text()
+    assert all(f"fluxion_{name}" in text for name in ("max_pool", "scatter_to_positions"))
+    np.testing.assert_array_equal(several(x), jnp.stack([gradient(one) for one in x]))
+    nothing = jax.vmap(gradient)(x[:0])
+    assert nothing.shape == (0, *shape)
+
+
 def test_second_derivatives_run_on_kernels():
     shape, windows = PADDED
     gradient = jax.grad(lambda x: (maxpool.max_pool_of_floats(x, windows) ** 2).sum())

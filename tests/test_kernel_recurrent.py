@@ -120,6 +120,24 @@ def test_a_mapped_axis_that_the_weight_does_not_have(kind):
             np.testing.assert_allclose(one[index], other, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [(), (4,)])
+@pytest.mark.parametrize("kind", GATES)
+def test_a_mapped_axis_becomes_part_of_the_batch(kind, batch):
+    x, bias, *others = map(jnp.asarray, operands(kind, 3, 4, 5))
+    count = 2 if kind == "lstm" else 1
+    states, rest = others[:count], others[count:]
+    if not batch:
+        x, states = x[:, 0], [state[0] for state in states]
+    total = lambda x: sum(jnp.sum(jnp.sin(y)) for y in jax.tree.leaves(SCANS[kind](x, bias, *states, *rest)))
+    gradient = jax.grad(total)
+    xs = jnp.stack([x, 2 * x, -x], axis=1)
+    several = jax.jit(jax.vmap(gradient, in_axes=1))
+    text = several.lower(xs).as_text()
+    assert f"fluxion_{kind}_" in text and f"fluxion_{kind}_back" in text and "stablehlo.while" not in text
+    for index, got in enumerate(several(xs)):
+        np.testing.assert_allclose(got, gradient(xs[:, index]), rtol=1e-5, atol=1e-6)
+
+
 def arguments_of(name, steps=4, batch=21, size=35):
     """Types of the operands and results of a kernel."""
 

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
@@ -29,7 +30,8 @@ class Operation:
     it `plain` computes it everywhere. For an operation that is linear in some of its first operands,
     `transpose(cotangents, *arrays, **settings)` gets None for those of them that are unknown, and returns what belongs
     to each of the first operands, of which only that of the unknown ones is used; with it reverse mode runs on a kernel
-    as well.
+    as well. `folds` has for each operand, and for each result, the axis that a mapped axis of `vmap` can become part
+    of; None for an operand that then has to be the same for all. It covers the results that some settings leave out.
     """
 
     def __init__(
@@ -39,8 +41,9 @@ class Operation:
         kernel: Kernel | None = None,
         transpose: Callable[..., Sequence[Any]] | None = None,
         differentiable: Callable[..., Sequence[Array]] | None = None,
+        folds: tuple[Sequence[int | None], Sequence[int]] = ((), ()),
     ) -> None:
-        self._plain, self._kernel, self._transpose = plain, kernel, transpose
+        self._plain, self._kernel, self._transpose, self._folds = plain, kernel, transpose, folds
         self._differentiable = differentiable or plain
         self._primitive = primitive = Primitive(name)
         primitive.multiple_results = True
@@ -76,8 +79,17 @@ class Operation:
         return [found[place] if array is None else None for place, array in enumerate(given)]
 
     def _batch(self, arrays: Sequence[Array], axes: Sequence[Any], **settings: Any) -> tuple[Any, Any]:
+        operands = [(*each, self._fold_at(place)) for place, each in enumerate(zip(arrays, axes, strict=True))]
+        count = next(array.shape[axis] for array, axis, _ in operands if axis is not None)
+        if count and all(axis is None or place is not None for _, axis, place in operands):
+            results = self._primitive.bind(*(_fold(*operand, count) for operand in operands), **settings)
+            places = self._folds[1][: len(results)]
+            return [_unfold(array, place, count) for array, place in zip(results, places, strict=True)], places
         results = jax.vmap(partial(self._computed, **settings), tuple(axes))(*arrays)
         return results, (0,) * len(results)
+
+    def _fold_at(self, operand: int) -> int | None:
+        return self._folds[0][operand] if self._folds[0] else None
 
     def _lower(self, context: mlir.LoweringRuleContext, *operands: Any, mode: Any, **settings: Any) -> Any:
         kernel, machine = None, self._machine(context, mode)
@@ -92,3 +104,18 @@ class Operation:
         if mode.kernels == "xla" or empty or not is_for_this_cpu(context.module_context):
             return None
         return usable_machine()
+
+
+def _fold(array: Array, axis: int | None, place: int | None, count: int) -> Array:
+    """The array for all `count` entries of a mapped axis, which is merged into the axis at `place`."""
+    if place is None:
+        return array
+    apart = jnp.moveaxis(array, axis, place) if axis is not None else jnp.expand_dims(array, place)
+    shape = (*apart.shape[:place], count, *apart.shape[place + 1 :])
+    merged = (*shape[:place], count * shape[place + 1], *shape[place + 2 :])
+    return jnp.broadcast_to(apart, shape).reshape(merged)
+
+
+def _unfold(array: Array, place: int, count: int) -> Array:
+    """The array with the mapped axis by itself again, at `place`."""
+    return array.reshape(*array.shape[:place], count, array.shape[place] // count, *array.shape[place + 1 :])

@@ -175,7 +175,13 @@ def _scattered_transpose(cotangents: Sequence[Array], y: None, positions: Array,
     return (picked(cotangents[0], positions, **settings),)
 
 
-_largest = Operation("max_pool", _plain_largest, functools.partial(_largest_kernel, positions=False))
-_largest_at = Operation("max_pool_positions", _plain_largest_at, functools.partial(_largest_kernel, positions=True))
-_picked = Operation("max_pool_picked", _plain_picked, _picked_kernel, _picked_transpose)
-_scattered = Operation("max_pool_scattered", _plain_scattered, _scattered_kernel, _scattered_transpose)
+_largest = Operation(
+    "max_pool", _plain_largest, functools.partial(_largest_kernel, positions=False), folds=((0,), (0,))
+)
+_largest_at = Operation(
+    "max_pool_positions", _plain_largest_at, functools.partial(_largest_kernel, positions=True), folds=((0,), (0, 0))
+)
+_picked = Operation("max_pool_picked", _plain_picked, _picked_kernel, _picked_transpose, folds=((0, 0), (0,)))
+_scattered = Operation(
+    "max_pool_scattered", _plain_scattered, _scattered_kernel, _scattered_transpose, folds=((0, 0), (0,))
+)

@@ -2,7 +2,7 @@
 
 Everywhere `x` is the input already multiplied by its weight, `(time, batch, gates * size)`, one block of columns for
 each gate; `weight` is the recurrent weight `(size, gates * size)`, and a state is `(batch, size)`. A scan gives the
-states after every step, `(time, batch, size)`.
+states after every step, `(time, batch, size)`. All of these may come without the axis `batch`.
 
 The scans of LSTM and GRU have derivatives of their own. What a recurrent weight does to a state is `h @ weight`. In the
 derivative of a plain loop the change of `weight` enters each step, so that reverse mode adds up a gradient of the size
@@ -108,12 +108,17 @@ def gru_v3_scan(x: Array, bias: Array, hidden: Array, weight: Array) -> Array:
 @jax.jit
 def lstm_scan(x: Array, bias: Array, hidden: Array, cell: Array, weight: Array) -> Pair:
     """The states `(hidden, cell)` of an LSTM after every step."""
+    if x.ndim == 2:
+        hiddens, cells = _lstm(x[:, None], bias, hidden[None], cell[None], weight)
+        return hiddens[:, 0], cells[:, 0]
     return _lstm(x, bias, hidden, cell, weight)
 
 
 @jax.jit
 def gru_scan(x: Array, bias: Array, hidden: Array, weight: Array, recurrent_bias: Array) -> Array:
     """The states of a GRU after every step."""
+    if x.ndim == 2:
+        return _gru(x[:, None], bias, hidden[None], weight, recurrent_bias)[:, 0]
     return _gru(x, bias, hidden, weight, recurrent_bias)
 
 
@@ -139,7 +144,7 @@ def _kernel(name: str, plain: Callable[..., Any]) -> Callable[..., Any]:
     """Chooses the kernel of this name, which computes the same as `plain`, for batches of float32; otherwise none."""
 
     def choose(machine: Machine, mode: Any, *types: Any, **settings: Any) -> Callable[..., Any] | None:
-        if types[0].ndim != 3 or any(array.dtype != jnp.float32 for array in types):
+        if any(array.dtype != jnp.float32 for array in types):
             return None
         from fluxion.kernels import recurrent  # here because it brings LLVM
 
@@ -203,9 +208,15 @@ def _lstm_back_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequenc
     return _lstm_tangent(*cotangents, *operands[2:])
 
 
-_lstm_states = Operation("lstm", _lstm_plain, _kernel("lstm", _lstm_plain))
+_lstm_states = Operation("lstm", _lstm_plain, _kernel("lstm", _lstm_plain), folds=((1, None, 0, 0, None), (1, 1, 1)))
 _lstm_tangent = Operation("lstm_tangent", _lstm_tangent_plain, transpose=_lstm_tangent_transpose)
-_lstm_back = Operation("lstm_back", _lstm_back_plain, _kernel("lstm_back", _lstm_back_plain), _lstm_back_transpose)
+_lstm_back = Operation(
+    "lstm_back",
+    _lstm_back_plain,
+    _kernel("lstm_back", _lstm_back_plain),
+    _lstm_back_transpose,
+    folds=((1, 1, 0, None, 1, 1), (1, 0, 0)),
+)
 
 
 @jax.custom_jvp
@@ -285,9 +296,15 @@ def _gru_back_transpose(cotangents: Sequence[Array], *operands: Any) -> Sequence
     return _gru_tangent(*cotangents, *operands[1:])
 
 
-_gru_states = Operation("gru", _gru_plain, _kernel("gru", _gru_plain))
+_gru_states = Operation("gru", _gru_plain, _kernel("gru", _gru_plain), folds=((1, None, 0, None, None), (1, 1, 1, 1)))
 _gru_tangent = Operation("gru_tangent", _gru_tangent_plain, transpose=_gru_tangent_transpose)
-_gru_back = Operation("gru_back", _gru_back_plain, _kernel("gru_back", _gru_back_plain), _gru_back_transpose)
+_gru_back = Operation(
+    "gru_back",
+    _gru_back_plain,
+    _kernel("gru_back", _gru_back_plain),
+    _gru_back_transpose,
+    folds=((1, 0, None, 1, 1, 1, 1), (1, 1, 0)),
+)
 
 
 @jax.custom_jvp

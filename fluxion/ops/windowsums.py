@@ -76,5 +76,10 @@ def _spread_transpose(cotangents: Sequence[Array], y: None, **settings: Any) -> 
     return (summed(cotangents[0], **settings),)
 
 
-_summed = Operation("window_sums", _plain_summed, functools.partial(_kernel, "to_windows"), _summed_transpose)
-_spread = Operation("window_sums_spread", _plain_spread, functools.partial(_kernel, "to_inputs"), _spread_transpose)
+_FOLDS = ((0,), (0,))
+_summed = Operation(
+    "window_sums", _plain_summed, functools.partial(_kernel, "to_windows"), _summed_transpose, folds=_FOLDS
+)
+_spread = Operation(
+    "window_sums_spread", _plain_spread, functools.partial(_kernel, "to_inputs"), _spread_transpose, folds=_FOLDS
+)
