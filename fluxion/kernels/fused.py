@@ -6,8 +6,8 @@ over memory, so every mode of differentiation works:
     y = activation(z),   z = conv(x, w) * scale + bias + residual
     dy = slope(y) * (conv(dx, w) * scale + conv(x, dw) * scale + conv(x, w) * dscale + dbias + dresidual)
 
-The common case, a bias and relu, saves a pass in reverse mode too: the gradients of `x`, `w` and bias read `dy` and
-`y`, and take numbers of `dy` for 0 where those of `y` are.
+In the common case, a bias and an activation, reverse mode has a kernel for the bias's gradient too. And where arrays
+are small, the gradients behind a relu read `dy` and `y` and take numbers of `dy` for 0 where those of `y` are.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ from fluxion.kernels.epilogue import Epilogue, over_channels
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode, current_mode
 from fluxion.kernels.operation import Operation
+
+FEW = (
+    1 << 18
+)  # numbers up to which XLA masks on one thread; beyond, a pass by itself is as fast and lets `y` go earlier
 
 
 def finished_convolution(
@@ -76,9 +80,10 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     dx, dw, dextras = tangents
     y = _finished(geometry, epilogue, x, w, extras)
     known, changes = (dict(zip(epilogue.operands, values, strict=True)) for values in (extras, dextras))
-    if epilogue.activation == "relu" and epilogue.operands in ((), ("bias",)):
+    if epilogue.operands in ((), ("bias",)):
         there = {part: change for part, change in {"x": dx, "w": dw, **changes}.items() if _is_there(change)}
-        return y, _relu_tangent(*there.values(), x, w, y, geometry=geometry, parts=tuple(there))[0] if there else 0 * y
+        settings = {"geometry": geometry, "activation": epilogue.activation, "parts": tuple(there)}
+        return y, _biased_tangent(*there.values(), x, w, y, **settings)[0] if there else jnp.zeros_like(y)
     linear = [convolution(a, b, geometry) for a, b in ((dx, w), (x, dw)) if _is_there(a) and _is_there(b)]
     if "scale" in known:
         linear = [part * over_channels(known["scale"], y) for part in linear]
@@ -89,35 +94,50 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     if _is_there(changes.get("residual")):
         linear.append(changes["residual"])
     total = sum(linear[1:], linear[0]) if linear else jnp.zeros_like(y)
-    passes = epilogue.slopes(y)
-    return y, total if passes is None else jnp.where(passes, total, 0)
+    return y, _sloped(total, y, epilogue.activation)
 
 
 _finished.defjvp(_tangent, symbolic_zeros=True)
 
 
-def _plain_relu_tangent(*arrays: Array, geometry: Convolution, parts: tuple[str, ...]) -> tuple[Array]:
-    """Where `y` is positive, the sum of what changes of these parts (of x, w and bias) do to it before relu."""
+def _plain_biased_tangent(
+    *arrays: Array, geometry: Convolution, activation: str, parts: tuple[str, ...]
+) -> tuple[Array]:
+    """What changes of these parts (of x, w and bias) do to `y`."""
     *changes, x, w, y = arrays
     effects = {
         "x": lambda change: convolution(change, w, geometry),
         "w": lambda change: convolution(x, change, geometry),
-        "bias": lambda change: over_channels(change, y),
+        "bias": lambda change: jnp.broadcast_to(over_channels(change, y), y.shape),
     }
-    total = sum(effects[part](change) for part, change in zip(parts, changes, strict=True))
-    return (jnp.where(y > 0, total, 0),)
+    linear = [effects[part](change) for part, change in zip(parts, changes, strict=True)]
+    return (_sloped(sum(linear[1:], linear[0]), y, activation),)
 
 
-def _transposed_relu_tangent(
-    cotangents: Sequence[Array], *arrays: Any, geometry: Convolution, parts: tuple[str, ...]
+def _transposed_biased_tangent(
+    cotangents: Sequence[Array], *arrays: Any, geometry: Convolution, activation: str, parts: tuple[str, ...]
 ) -> list[Any]:
     (dy,), (*changes, x, w, y) = cotangents, arrays
-    gradients = {
-        "x": lambda: _masked_input_gradient(dy, y, w, geometry=geometry)[0],
-        "w": lambda: _masked_weight_gradient(x, dy, y, geometry=geometry)[0],
-        "bias": lambda: _masked_sums(dy, y)[0],
-    }
+    if activation == "relu" and y.size <= FEW:
+        gradients = {
+            "x": lambda: _masked_input_gradient(dy, y, w, geometry=geometry)[0],
+            "w": lambda: _masked_weight_gradient(x, dy, y, geometry=geometry)[0],
+            "bias": lambda: _channel_sums(dy, y)[0],
+        }
+    else:
+        sloped = _sloped(dy, y, activation)
+        gradients = {
+            "x": lambda: input_gradient(sloped, w, geometry),
+            "w": lambda: weight_gradient(x, sloped, geometry),
+            "bias": lambda: _channel_sums(sloped)[0],
+        }
     return [gradients[part]() if change is None else None for part, change in zip(parts, changes, strict=True)]
+
+
+def _sloped(change: Array, y: Array, activation: str) -> Array:
+    """A change before the activation that gave `y`, or a gradient behind it, on the other side of it."""
+    passes = Epilogue(activation=activation).slopes(y)
+    return change if passes is None else jnp.where(passes, change, 0)
 
 
 def _masked(dy: Array, y: Array) -> Array:
@@ -138,13 +158,19 @@ def _masked_kernel(
     return lambda x, dy, y: (found(x, dy, mask=y),)
 
 
-def _masked_sums_kernel(machine: Machine, mode: Mode, *types: Any) -> Callable[..., Any] | None:
+def _channel_sums_kernel(machine: Machine, mode: Mode, *types: Any) -> Callable[..., Any] | None:
     from fluxion.kernels.columns import column_sums_call
 
     return column_sums_call(machine, *types)
 
 
-_relu_tangent = Operation("relu_convolution_tangent", _plain_relu_tangent, transpose=_transposed_relu_tangent)
+def _plain_channel_sums(dy: Array, *masks: Array) -> tuple[Array]:
+    for y in masks:
+        dy = _masked(dy, y)
+    return (jnp.sum(dy, tuple(range(dy.ndim - 1))),)
+
+
+_biased_tangent = Operation("biased_convolution_tangent", _plain_biased_tangent, transpose=_transposed_biased_tangent)
 _masked_input_gradient = Operation(
     "convolution_masked_input_gradient",
     lambda dy, y, w, *, geometry: (input_gradient(_masked(dy, y), w, geometry),),
@@ -155,9 +181,7 @@ _masked_weight_gradient = Operation(
     lambda x, dy, y, *, geometry: (weight_gradient(x, _masked(dy, y), geometry),),
     partial(_masked_kernel, Direction.WEIGHT_GRADIENT),
 )
-_masked_sums = Operation(
-    "masked_sums", lambda dy, y: (jnp.sum(_masked(dy, y), tuple(range(y.ndim - 1))),), _masked_sums_kernel
-)
+_channel_sums = Operation("channel_sums", _plain_channel_sums, _channel_sums_kernel)
 
 
 def _is_there(tangent: Any) -> bool:
