@@ -16,7 +16,8 @@ of neighbouring positions, all taps and channels, before it stores them once, wi
 The rows of a tile are positions along x, or, where images are small, the same position of several images: these meet
 exactly the same taps, so that nothing is multiplied with padding. Along the other axes loops visit only taps that meet
 the source. A last tile that would reach too far starts earlier and computes some positions twice. So there is one copy
-of the tile's code, for all positions, edges and phases of a gradient (see sweep.py).
+of the tile's code, for all positions, edges and phases of a gradient (see sweep.py). Where output channels are too few
+to fill a vector, several images share it (see cells.py).
 
 After "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectures" (Georganas et al., 2018).
 """
@@ -24,8 +25,9 @@ After "Anatomy of High-Performance Deep Learning Convolutions on SIMD Architectu
 from __future__ import annotations
 
 import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,15 +35,15 @@ import jax
 
 from fluxion.kernels.builder import Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
+from fluxion.kernels.cells import parts, repeated, unwoven
 from fluxion.kernels.direct_plan import Plan, Planner
-from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.epilogue import Epilogue, Finish
 from fluxion.kernels.generated import Buffer, Kernel, Table, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.packing import Part, pack_source, pack_weights
 from fluxion.kernels.sweep import Axis, Sweep
-from fluxion.kernels.tile import multiply_add
-from fluxion.kernels.values import Index, Pointer, computed, item_bytes
+from fluxion.kernels.values import Index, Number, Pointer, computed, item_bytes
 
 PLAIN = Epilogue()
 UNROLLED = 12  # steps of the depth that are written out
@@ -68,7 +70,7 @@ def direct(
     mask = extras.pop(0) if masked else None
     planner = planner_of(geometry, direction, source.dtype, k.machine, masked)
     plan = plan or planner.best
-    packed = pack_weights(k, planner.sweep, weights, direction, plan.vectors)
+    packed = pack_weights(k, planner.sweep, weights, direction, plan.vectors, plan.cell)
     room = k.private(planner.layout(plan)[1], computed(source.dtype))
     tracks = [Track(k, axis) for axis in planner.sweep.axes]
     with k.parallel(planner.tasks(plan)) as f:
@@ -145,55 +147,57 @@ class Task:
         self.f, self.planner, self.plan, self.tracks, self.sweep = f, planner, plan, tracks, planner.sweep
         self.dtype = computed(planner.dtype)
         self.lanes, self.layout, self.merged = planner.lanes, planner.layout(plan)[0], planner.merged(plan)
-        self.block = plan.vectors * self.lanes
+        self.block, self.channels = plan.vectors * self.lanes, planner.channels(plan)
         self.group, *numbers = _digits(f.task, (self.sweep.groups, *plan.parts))
         counts = (self.sweep.batch, *(max(axis.counts) for axis in self.sweep.axes), planner.blocks(plan))
-        self.shares = [_share(*part) for part in zip(counts, plan.parts, numbers, strict=True)]
-        self.origin: tuple[Index, ...] = (0, 0, 0, 0)
+        shares = [_share(*part) for part in zip(counts, plan.parts, numbers, strict=True)]
+        self.images, *self.shares, self.blocks = shares
+        self.origin: tuple[Index, ...] = (0, 0, 0)
 
     def read_source(self, source: Pointer, mask: Pointer | None, room: Pointer) -> Pointer:
         """Where the task finds the source of its group: in place, or packed."""
-        channel = self.group * self.sweep.depth
+        channel, first = self.group * self.sweep.depth, self.images[0]
         if self.plan.in_place:
-            return source + channel
-        ends = [self.shares[0]]
-        for track, share in zip(self.tracks, self.shares[1:4], strict=True):
+            return source + (channel + self.layout.at(first, 0, 0, 0))
+        ends = [self.images]
+        for track, share in zip(self.tracks, self.shares, strict=True):
             clipped = track is not self.tracks[2] or not self.plan.padded
             ends.append(track.read(self.f, *share, clipped=clipped))
-        part = Part(tuple(first for first, _ in ends), tuple(stop for _, stop in ends))
-        self.origin = part.first
+        part = Part(tuple(first for first, _ in ends), tuple(stop for _, stop in ends), self.plan.cell)
+        self.origin = part.first[1:]
         mask = None if mask is None else mask + channel
         pack_source(self.f, self.sweep, source + channel, mask, room, part, self.layout)
         return room
 
-    def sweep_all(self, source: Pointer, weights: Pointer, store: Callable[..., None]) -> None:
+    def sweep_all(self, source: Pointer, weights: Pointer, finish: Finish) -> None:
         """All positions of the task's part, block after block of output channels."""
         f, plan, (depth_track, height_track, width_track) = self.f, self.plan, self.tracks
-        images, depths, heights, widths, blocks = self.shares
+        (depths, heights, widths), (first, stop) = self.shares, self.images
+        cells = (stop - first + (plan.cell - 1)) // plan.cell
         of_block = len(self.sweep.taps) * self.sweep.depth * self.block
-        for block in f.range(*blocks):
+        for block in f.range(*self.blocks):
             of_group = weights + (self.group * self.planner.blocks(plan) + block) * of_block
             for z in depth_track.places(f, *depths, 1, False):
                 for y in height_track.places(f, *heights, 1, False):
                     for x in width_track.places(f, *widths, plan.along, plan.along > 1):
-                        for n in f.range(*images, plan.images):
-                            first = f.minimum(n, images[1] - plan.images) if plan.images > 1 else n
+                        for n in f.range(0, cells, plan.images):
+                            cell = f.minimum(n, cells - plan.images) if plan.images > 1 else n
                             total = f.tile(plan.rows, plan.vectors, f.zero(self.dtype))
-                            self._add(total, source, of_group, first, (z, y, x))
-                            self._store(total, store, block, first, (z, y, x))
+                            self._add(total, source, of_group, cell, (z, y, x))
+                            self._store(total, finish, block, cell, (z, y, x))
 
     def _add(
-        self, total: Tile, source: Pointer, weights: Pointer, image: Index, places: tuple[Place, Place, Place]
+        self, total: Tile, source: Pointer, weights: Pointer, cell: Index, places: tuple[Place, Place, Place]
     ) -> None:
         """Sums over all taps that meet the source."""
         f, (z, y, x), axes = self.f, places, self.sweep.axes
         heights, widths = (len(axis.order) for axis in axes[1:])
-        n0, z0, y0, x0 = self.origin
+        z0, y0, x0 = self.origin
         for a in f.range(z.low, z.high, carry=total):
             for b in f.range(y.low, y.high, carry=total):
                 tap = ((z.tap + a) * heights + y.tap + b) * widths + x.tap
                 line = self.layout.at(
-                    image - n0, z.source + a * axes[0].spacing - z0, y.source + b * axes[1].spacing - y0, x.source - x0
+                    cell, z.source + a * axes[0].spacing - z0, y.source + b * axes[1].spacing - y0, x.source - x0
                 )
                 self._add_line(total, source + line, weights + tap * (self.sweep.depth * self.block), x)
 
@@ -204,28 +208,62 @@ class Task:
         rows = [self.layout.at(i, 0, 0, q * x_axis.scale) for i in images for q in along]
         chunks: Iterable[Index] = [x.low] if self.merged else f.range(x.low, x.high, carry=total)
         steps = (x.high - x.low) * depth if self.merged else depth
-        unroll = steps if isinstance(steps, int) and steps <= UNROLLED else 4
         for c in chunks:
             begin = source + c * (x_axis.spacing * self.layout.x)
             taps = weights + c * (depth * self.block)
-            multiply_add(f, total, begin, rows, taps, steps, b_step=self.block, unroll=unroll)
+            for k in f.range(steps, unroll=self._unrolling(steps), carry=total):
+                vectors = [taps.load(k * self.block + v * self.lanes) for v in range(self.plan.vectors)]
+                for r, row in enumerate(rows):
+                    number = repeated(begin + (k * self.plan.cell + row), self.plan.cell)
+                    for v, vector in enumerate(vectors):
+                        total[r, v] = f.fma(number, vector, total[r, v])
+
+    def _unrolling(self, steps: Index) -> int:
+        """How many steps of the depth are written out.
+
+        None of them reads what another row has read in a step before: LLVM would keep that, instead of the sums.
+        """
+        most = steps if isinstance(steps, int) and steps <= UNROLLED else 4
+        apart = self.sweep.axes[2].scale * self.layout.x // self.plan.cell
+        return min(most, apart) if self.plan.along > 1 else most
 
     def _store(
-        self, total: Tile, store: Callable[..., None], block: Index, image: Index, places: tuple[Place, Place, Place]
+        self, total: Tile, finish: Finish, block: Index, cell: Index, places: tuple[Place, Place, Place]
     ) -> None:
-        """Hands the sums of a tile to the epilogue."""
-        sweep, (z, y, x), axes = self.sweep, places, self.sweep.axes
-        first = ((image * axes[0].size + z.target) * axes[1].size + y.target) * axes[2].size + x.target
-        channels, image_size = sweep.groups * sweep.width, math.prod(axis.size for axis in axes)
-        begin = block * self.block
-        for row in range(total.rows):
-            i, q = divmod(row, self.plan.along)
-            place = (first + (i * image_size + q * axes[2].step)) * channels
-            for v in range(total.columns):
-                channel = begin + v * self.lanes
-                count = None if sweep.width % self.block == 0 else sweep.width - channel
-                of_all = self.group * sweep.width + channel
-                store(total[row, v], place + of_all, of_all, count)
+        """Finishes the sums of a tile and stores them, image by image; neighbours together where that fills vectors."""
+        sweep, (z, y, x), axes, plan = self.sweep, places, self.sweep.axes, self.plan
+        channels = sweep.groups * sweep.width
+        image_size = math.prod(axis.size for axis in axes) * channels
+        place = ((z.target * axes[1].size + y.target) * axes[2].size + x.target) * channels
+        neighbours = list(itertools.product(range(plan.along), range(plan.vectors)))
+        together = plan.cell if self.planner.joined(plan) else 1
+        for i, image in enumerate(self._images(cell, image_size)):
+            for start in range(0, len(neighbours), together):
+                few = neighbours[start : start + together]
+                ready = [self._ready(total[i * plan.along + q, v], finish, block, v) for q, v in few]
+                whole = len(few) == plan.cell
+                pieces = [unwoven(self.f, [numbers for numbers, _, _ in ready])] if whole else []
+                pieces = pieces or [parts(self.f, numbers, plan.cell) for numbers, _, _ in ready]
+                for (q, _), (_, channel, count), row in zip(few, ready, pieces, strict=False):
+                    at = place + image + (q * axes[2].step * channels + channel)
+                    for j, numbers in enumerate(row):
+                        finish.write(numbers, at + j * image_size, count)
+
+    def _ready(self, sums: Number, finish: Finish, block: Index, vector: int) -> tuple[Number, Index, Index | None]:
+        """Sums to be written, the number of their first channel among all, and how many channels are there."""
+        width = self.sweep.width
+        first = block * (self.plan.vectors * self.channels) + vector * self.channels
+        count = None if width % (self.plan.vectors * self.channels) == 0 else width - first
+        channel = self.group * width + first
+        return finish.shifted(sums, channel, count, self.plan.cell), channel, count
+
+    def _images(self, cell: Index, apart: int) -> list[Index]:
+        """Where the images of a tile's rows start in the result, `apart` numbers each."""
+        (first, stop), size = self.images, self.plan.cell
+        first = first + cell * size
+        if self.sweep.batch % (size * self.plan.parts[0]) == 0 or size == 1:
+            return [first * apart + i * (size * apart) for i in range(self.plan.images)]
+        return [self.f.minimum(first + i * size, stop - size) * apart for i in range(self.plan.images)]
 
 
 def _share(count: int, parts: int, number: Index) -> tuple[Index, Index]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ from jax import Array
 
 if TYPE_CHECKING:  # they bring LLVM
     from fluxion.kernels.generated import Buffer, Work
-    from fluxion.kernels.values import Index, Number
+    from fluxion.kernels.values import Index, Number, Pointer
 
 ACTIVATIONS = ("identity", "relu", "relu6")
 
@@ -52,28 +52,47 @@ class Epilogue:
         """Where the activation that gave `y` passes a derivative on; None: everywhere."""
         return {"identity": lambda: None, "relu": lambda: y > 0, "relu6": lambda: (y > 0) & (y < 6)}[self.activation]()
 
-    def store(self, f: Work, extras: Sequence[Buffer], result: Buffer) -> Callable[..., None]:
-        """A function `(sums, place, channel, count)` that finishes a vector of sums and stores it.
-
-        `place` is where the first lane goes, counted in numbers from the start of the result; `channel` is the output
-        channel of the first lane; of the lanes only the first `count` are there (None: all).
-        """
+    def store(self, f: Work, extras: Sequence[Buffer], result: Buffer) -> Finish:
+        """What finishes vectors of sums and stores them: call it with `(sums, place, channel, count)`."""
         pointers = {name: f[buffer] for name, buffer in zip(self.operands, extras, strict=True)}
+        return Finish(f, self, pointers, f[result])
 
-        def finish(sums: Number, place: Index, channel: Index, count: Index | None = None) -> None:
-            lanes = sums.lanes
-            if "scale" in pointers and "bias" in pointers:
-                scale = pointers["scale"].load(channel, count, lanes)
-                sums = f.fma(sums, scale, pointers["bias"].load(channel, count, lanes))
-            elif "scale" in pointers:
-                sums = sums * pointers["scale"].load(channel, count, lanes)
-            elif "bias" in pointers:
-                sums = sums + pointers["bias"].load(channel, count, lanes)
-            if "residual" in pointers:
-                sums = sums + pointers["residual"].load(place, count, lanes)
-            f[result].store(activate(f, sums, self.activation), place, count)
 
-        return finish
+class Finish:
+    """Finishes vectors of sums and stores them: as a whole, or in two halves between which lanes may be exchanged.
+
+    In all of them `place` is where the first lane goes, counted in numbers from the start of the result; `channel` is
+    the output channel of the first lane; of the lanes only the first `count` are there (None: all).
+    """
+
+    def __init__(self, f: Work, epilogue: Epilogue, pointers: dict[str, Pointer], result: Pointer) -> None:
+        self._f, self._epilogue, self._pointers, self._result = f, epilogue, pointers, result
+
+    def __call__(self, sums: Number, place: Index, channel: Index, count: Index | None = None) -> None:
+        """Finishes and stores a vector of sums."""
+        self.write(self.shifted(sums, channel, count), place, count)
+
+    def shifted(self, sums: Number, channel: Index, count: Index | None = None, cell: int = 1) -> Number:
+        """The first half: what depends on channels only, each of which has `cell` lanes."""
+        from fluxion.kernels.cells import stretched  # it brings LLVM
+
+        given = {
+            name: stretched(self._f, pointer.load(channel, count, (sums.lanes or 1) // cell), cell)
+            for name, pointer in self._pointers.items()
+            if name != "residual"
+        }
+        if "scale" in given:
+            sums = self._f.fma(sums, given["scale"], given["bias"]) if "bias" in given else sums * given["scale"]
+        elif "bias" in given:
+            sums = sums + given["bias"]
+        return sums if "residual" in self._pointers else activate(self._f, sums, self._epilogue.activation)
+
+    def write(self, numbers: Number, place: Index, count: Index | None = None) -> None:
+        """The second half: what depends on places."""
+        if "residual" in self._pointers:
+            numbers = numbers + self._pointers["residual"].load(place, count, numbers.lanes)
+            numbers = activate(self._f, numbers, self._epilogue.activation)
+        self._result.store(numbers, place, count)
 
 
 def over_channels(values: Array, y: Array) -> Array:

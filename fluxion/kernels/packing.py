@@ -9,13 +9,18 @@ Source: the part that one task reads. Its last two axes depend on what the rows 
 images, so that these are a short way apart:
 
     packed[image][z][y][x][c]   with zeros where the padding is,  or   packed[z][y][x][image][c]   without padding
+
+Where several images share a vector (see cells.py), each number of the source becomes a cell of theirs, and each weight
+stands as often in its vector.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fluxion.kernels.builder import Function
+from fluxion.kernels.cells import stretched, weave
 from fluxion.kernels.generated import Buffer, Kernel
 from fluxion.kernels.geometry import Direction
 from fluxion.kernels.sweep import Sweep
@@ -25,12 +30,13 @@ ALIASED = 1024  # bytes: numbers that lie a multiple of it apart compete for few
 FEW = 1 << 14  # numbers that are not worth a second thread
 
 
-def pack_weights(k: Kernel, sweep: Sweep, weights: Buffer, direction: Direction, vectors: int) -> Buffer:
-    """A phase that copies the weights, so many vectors side by side in a block."""
+def pack_weights(k: Kernel, sweep: Sweep, weights: Buffer, direction: Direction, vectors: int, cell: int) -> Buffer:
+    """A phase that copies the weights, so many vectors side by side in a block, each weight `cell` times."""
     dtype = computed(weights.dtype)
     lanes = k.lanes(dtype)
     block = vectors * lanes
-    blocks, taps = -(-sweep.width // block), len(sweep.taps)
+    channels = lanes // cell
+    blocks, taps = -(-sweep.width // (vectors * channels)), len(sweep.taps)
     packed = k.scratch(sweep.groups * blocks * taps * sweep.depth * block, dtype)
     table = k.table(sweep.taps)
     tap_numbers = sweep.depth * sweep.width * sweep.groups
@@ -39,35 +45,37 @@ def pack_weights(k: Kernel, sweep: Sweep, weights: Buffer, direction: Direction,
     copy = _copy_rows if direction is Direction.FORWARD else _copy_transposed
     with k.parallel(sweep.groups * blocks * shares) as f:
         number, first = f.task // shares, f.task % shares * each
-        group, channel = number // blocks, number % blocks * block
+        group, channel = number // blocks, number % blocks * (vectors * channels)
         for tap in f.range(first, first + each):
             source = f[weights] + f[table][tap] * tap_numbers
             target = f[packed] + (number * taps + tap) * (sweep.depth * block)
             for v in range(vectors):
-                copy(f, sweep, source, target + v * lanes, group, channel + v * lanes, block)
+                copy(f, sweep, source, target + v * lanes, group, channel + v * channels, block, cell)
     return packed
 
 
 def _copy_rows(
-    f: Function, sweep: Sweep, source: Pointer, target: Pointer, group: Index, channel: Index, row: int
+    f: Function, sweep: Sweep, source: Pointer, target: Pointer, group: Index, channel: Index, row: int, cell: int
 ) -> None:
     """One vector of output channels, for all input channels."""
     lanes = f.lanes(target.dtype)
-    count = None if sweep.width % lanes == 0 and row == lanes else sweep.width - channel
+    channels = lanes // cell
+    count = None if sweep.width % channels == 0 and row == lanes else sweep.width - channel
     source = source + group * sweep.width + channel
     for c in f.range(sweep.depth, unroll=4):
-        target.store(source.load(c * (sweep.groups * sweep.width), count), c * row)
+        numbers = source.load(c * (sweep.groups * sweep.width), count, channels)
+        target.store(stretched(f, numbers, cell), c * row)
 
 
 def _copy_transposed(
-    f: Function, sweep: Sweep, source: Pointer, target: Pointer, group: Index, channel: Index, row: int
+    f: Function, sweep: Sweep, source: Pointer, target: Pointer, group: Index, channel: Index, row: int, cell: int
 ) -> None:
     """One vector of input channels, for all output channels: lanes x lanes numbers at a time."""
     dtype = target.dtype
     outputs = sweep.groups * sweep.depth
     # Behind the last channel the last one is read again: nobody looks at these lanes.
     places = [
-        source + f.minimum(channel + lane, sweep.width - 1) * outputs + group * sweep.depth
+        source + f.minimum(channel + lane // cell, sweep.width - 1) * outputs + group * sweep.depth
         for lane in range(f.lanes(dtype))
     ]
     for c, count in f.vectors(sweep.depth, dtype=dtype):
@@ -104,7 +112,7 @@ def packed_layout(
 ) -> tuple[Layout, int]:
     """The layout of a copy of so many images and positions along z, y and x, and how many numbers it holds.
 
-    `scale` is how many positions apart the rows of a tile are.
+    `scale` is how many positions apart the rows of a tile are. Images may be cells of several, of as much more `depth`.
     """
     images, z, y, x = extents
     size = item_bytes(dtype)
@@ -128,6 +136,17 @@ class Part:
 
     first: tuple[Index, ...]
     stop: tuple[Index, ...]
+    cell: int
+
+    @property
+    def cells(self) -> Index:
+        """How many cells the images are."""
+        return (self.stop[0] - self.first[0] + (self.cell - 1)) // self.cell
+
+    def image(self, f: Function, number: Index) -> Index:
+        """The first image of a cell; the last cell starts earlier where it would reach too far."""
+        first = self.first[0] + number * self.cell
+        return f.minimum(first, self.stop[0] - self.cell) if self.cell > 1 else first
 
 
 def pack_source(
@@ -137,29 +156,38 @@ def pack_source(
 
     `source` and `mask` point at the group's first channel.
     """
-    whole, depth = whole_layout(sweep), sweep.depth
+    whole, depth, cell = whole_layout(sweep), sweep.depth, part.cell
     left, right = part.first[3], part.stop[3]
     first = f.minimum(f.maximum(left, 0), right)
     stop = f.maximum(f.minimum(right, sweep.axes[2].source), first)
     # A row is copied in one go where nothing lies between its positions, here and there.
-    run = stop - first if whole.x == layout.x == depth else 1
-    for n in f.range(part.first[0], part.stop[0]):
+    run = stop - first if whole.x == depth and layout.x == depth * cell else 1
+    for n in f.range(part.cells):
+        image = part.image(f, n)
         for z in f.range(part.first[1], part.stop[1]):
             for y in f.range(part.first[2], part.stop[2]):
-                line = packed + layout.at(n - part.first[0], z - part.first[1], y - part.first[2], 0)
+                line = packed + layout.at(n, z - part.first[1], y - part.first[2], 0)
                 _clear(f, line, (first - left) * layout.x)
                 for x in f.range(0, stop - first, 1) if run == 1 else [0]:
-                    place = whole.at(n, z, y, first + x)
-                    _copy(f, source + place, mask and mask + place, line + (first - left + x) * layout.x, run * depth)
+                    places = [whole.at(image + i, z, y, first + x) for i in range(cell)]
+                    _copy(f, source, mask, places, line + (first - left + x) * layout.x, run * depth)
                 _clear(f, line + (stop - left) * layout.x, (right - stop) * layout.x)
 
 
-def _copy(f: Function, source: Pointer, mask: Pointer | None, target: Pointer, count: Index) -> None:
-    for i, lanes in f.vectors(count, dtype=target.dtype):
-        numbers = source.load(i, lanes)
-        if mask is not None:
-            numbers = f.select(mask.load(i, lanes) <= 0.0, 0.0, numbers)
-        target.store(numbers, i, lanes)
+def _copy(
+    f: Function, source: Pointer, mask: Pointer | None, places: Sequence[Index], target: Pointer, count: Index
+) -> None:
+    """Copies `count` numbers from each of these places of the source, woven into cells."""
+    lanes, cell = f.lanes(target.dtype), len(places)
+    for i, rest in f.vectors(count, dtype=target.dtype):
+        rows = []
+        for place in places:
+            numbers = source.load(place + i, rest, lanes)
+            if mask is not None:
+                numbers = f.select(mask.load(place + i, rest, lanes) <= 0.0, 0.0, numbers)
+            rows.append(numbers)
+        for v, numbers in enumerate(weave(f, rows)):
+            target.store(numbers, i * cell + v * lanes, None if rest is None else rest * cell - v * lanes)
 
 
 def _clear(f: Function, target: Pointer, count: Index) -> None:
