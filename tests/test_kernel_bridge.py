@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import pytest
 
 import fluxion as fx
-from fluxion.kernels import abi, availability, objects
+from fluxion.kernels import abi, availability, gates, generated, objects
 from fluxion.kernels.generated import kernel
 from fluxion.kernels.machine import host
 
@@ -150,8 +150,9 @@ def shifted(k, x, y):
 
 def code():
     """What the kernel's code is, from the cache or compiled."""
-    array = jax.ShapeDtypeStruct((5,), "float32")
-    return shifted.code([array], [array], host())
+    array, machine = jax.ShapeDtypeStruct((5,), "float32"), host()
+    name, text = shifted._name([array], [array], machine, {})[0], shifted.text([array], [array], machine)
+    return name, *(objects.recall(name) or ({}, generated._compiled(name, text, {}, machine)))
 
 
 def test_machine_code_is_kept_and_used_again(cache, monkeypatch):
@@ -208,6 +209,66 @@ def test_the_same_kernel_may_be_defined_again():
                 f[y][0] = f[x][0] + 1.0
 
         assert again(jnp.zeros(1), outputs=jnp.zeros(1)).tolist() == [1.0]
+
+
+# -------------------------------------------------------------------- kernels that are compiled meanwhile
+
+
+@pytest.fixture
+def ours(cache):
+    """A kernel that no other test uses, which is compiled in another thread as the library's own are."""
+    gates._free.extend(gates._new_gates(host()))
+
+    @kernel
+    def doubled(k, x, y, *, test):
+        with k.parallel(1) as f:
+            for i, lanes in f.vectors(x.size):
+                f[y].store(f[x].load(i, lanes) * 2.0, i, lanes)
+
+    doubled._ours = True
+    x = jnp.arange(5.0)
+    yield lambda test: doubled(x, outputs=x, test=test).tolist()
+    gates.finish()
+
+
+def test_a_call_waits_at_the_gate_until_the_code_is_there(ours, cache, monkeypatch):
+    compile_object, may_compile, results = objects.compile_object, threading.Event(), []
+    monkeypatch.setattr(objects, "compile_object", lambda *given: may_compile.wait() and compile_object(*given))
+    caller = threading.Thread(target=lambda: results.append(ours("waits")))
+    caller.start()
+    caller.join(0.2)
+    assert caller.is_alive() and not results and not cache.exists()
+    may_compile.set()
+    caller.join()
+    assert results == [[0.0, 2.0, 4.0, 6.0, 8.0]]
+    gates.finish()
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_a_kernel_that_cannot_be_compiled_is_an_error_of_the_call(ours, monkeypatch):
+    told = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    monkeypatch.setattr(objects, "compile_object", lambda *_: "text" + 1)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="a kernel could not be compiled: see the error printed"):
+        ours("fails")
+    gates.finish()
+    assert [error.exc_type for error in told] == [TypeError]
+
+
+def test_where_no_thread_can_be_started_the_kernel_is_compiled_at_once(ours, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        assert ours("at once") == [0.0, 2.0, 4.0, 6.0, 8.0]
+    assert not gates._running
+
+
+def test_there_are_always_more_gates():
+    made = {gates.made_meanwhile(lambda: 0, host()) for _ in range(gates.COUNT + 1)}
+    gates.finish()
+    assert len(made) == gates.COUNT + 1
 
 
 # -------------------------------------------------------------------- XLA's interface

@@ -51,7 +51,7 @@ def test_the_clearly_fastest_is_chosen_without_timing(monkeypatch):
     monkeypatch.setattr(choice, "_race", lambda *_: pytest.fail("timed"))
     assert chosen(candidates(3.0, 1.0, 2.0)) == "b"
     assert chosen(candidates(1.0)) == "a" and chosen([]) is None
-    assert chosen(candidates(1e-5, 1.01e-5)) == "a"  # too short to be worth finding out
+    assert chosen(candidates(9e-3, 9.01e-3)) == "a"  # too short to be worth finding out
 
 
 def test_close_ones_are_timed_once_and_the_winner_is_kept(monkeypatch, tmp_path):

@@ -129,7 +129,7 @@ def check() -> None:
     header = installed()
     for struct, field in NEEDED:
         header.offset(struct, field)
-    for name in ("XLA_FFI_ExecutionStage_EXECUTE", "XLA_FFI_Extension_Metadata"):
+    for name in ("XLA_FFI_ExecutionStage_EXECUTE", "XLA_FFI_Extension_Metadata", "XLA_FFI_Error_Code_INTERNAL"):
         header.value(name)
 
 
@@ -148,9 +148,12 @@ NEEDED = (
     ("XLA_FFI_Metadata", "api_version.major_version"),
     ("XLA_FFI_Metadata", "api_version.minor_version"),
     ("XLA_FFI_Metadata", "traits"),
+    ("XLA_FFI_Api", "XLA_FFI_Error_Create"),
     ("XLA_FFI_Api", "XLA_FFI_Error_Destroy"),
     ("XLA_FFI_Api", "XLA_FFI_ThreadPool_Schedule"),
     ("XLA_FFI_Api", "XLA_FFI_ThreadPool_NumThreads"),
+    ("XLA_FFI_Error_Create_Args", "message"),
+    ("XLA_FFI_Error_Create_Args", "errc"),
     ("XLA_FFI_Error_Destroy_Args", "error"),
     ("XLA_FFI_ThreadPool_Schedule_Args", "task"),
     ("XLA_FFI_ThreadPool_Schedule_Args", "data"),

@@ -18,20 +18,17 @@ is going to write more than that.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import llvmlite.ir as ir
-
+from fluxion.kernels import ir
 from fluxion.kernels.abi import Header
-from fluxion.kernels.values import POINTER
 
-_I32, _I64, _VOID = ir.IntType(32), ir.IntType(64), ir.VoidType()
-_STATE = _I64.as_pointer()
 # One cache line each, so that the counter that all threads write does not slow down those who read the rest.
-_NEXT, _DONE, _OWNERS, _WORKERS, _BUFFERS = 0, 8, 16, 24, 32
+_NEXT, _DONE, _OWNERS, _WORKERS, _PHASE, _TASKS, _BUFFERS = 0, 8, 16, 24, 32, 33, 34
 _HUGE_PAGE, _MADV_HUGEPAGE = 2 << 20, 14
+_PATIENCE = 100  # microseconds between two looks at whether a kernel is there
 
 
 @dataclass
@@ -52,226 +49,256 @@ def write_handler(
     _Handler(module, header, phases, written, workers).write()
 
 
-class _Handler:
+def _i32(number: int) -> ir.Value:
+    return ir.constant(ir.I32, number)
+
+
+def _i64(number: int) -> ir.Value:
+    return ir.constant(ir.I64, number)
+
+
+def write_gates(module: ir.Module, header: Header, count: int) -> None:
+    """Adds `gate0`, `gate1` ..., which XLA may call: each passes its calls on to the handler in `slot0`, `slot1` ...
+
+    It waits where there is none yet. `broken` is a handler that returns an error.
+    """
+    door = _Door(module, header, "enter", [ir.POINTER, ir.POINTER])
+    b, (frame, slot) = door.b, door.function.arguments
+    door.answer_metadata(frame)
+    look, wait, go = (door.function.block() for _ in range(3))
+    b.jump(look)
+    b.place = look
+    handler = b.load_atomic(slot, ir.POINTER, "acquire")
+    b.branch(b.compare("icmp eq", handler, ir.NULL), wait, go)
+    b.place = wait
+    b.call(module.declare("usleep", ir.I32, [ir.I32]), [_i32(_PATIENCE)])
+    b.jump(look)
+    b.place = go
+    b.give_back(b.call(handler, [frame]))
+    for number in range(count):
+        gate = _Door(module, header, f"gate{number}", [ir.POINTER], internal=False)
+        slot = module.slot(f"slot{number}")
+        gate.b.give_back(gate.b.call(door.function.value, [*gate.function.arguments, slot]))
+    _Broken(module, header, "broken", [ir.POINTER], internal=False).write()
+
+
+class _Door:
+    """A function that deals with XLA's structs."""
+
+    def __init__(
+        self, module: ir.Module, header: Header, name: str, kinds: Sequence[str], internal: bool = True
+    ) -> None:
+        self.module, self.header = module, header
+        self.function = ir.Function(module, name, ir.POINTER, kinds, internal)
+        self.b = ir.Builder(self.function)
+
+    def _field(self, base: ir.Value, struct: str, field: str, kind: str = ir.POINTER) -> ir.Value:
+        return self.b.load(self._place(base, struct, field), kind)
+
+    def _place(self, base: ir.Value, struct: str, field: str) -> ir.Value:
+        return self.b.offset(base, self.header.offset(struct, field), ir.I8)
+
+    def answer_metadata(self, frame: ir.Value) -> None:
+        """XLA asks each handler once for the version of the interface that it was written for."""
+        b, extension = self.b, self._field(frame, "XLA_FFI_CallFrame", "extension_start")
+        struct = "XLA_FFI_Metadata_Extension"
+        with b.when(b.compare("icmp ne", extension, ir.NULL)):
+            kind = self._field(extension, struct, "extension_base.type", ir.I32)
+            wanted = _i32(self.header.value("XLA_FFI_Extension_Metadata"))
+            with b.when(b.compare("icmp eq", kind, wanted)):
+                answer = self._field(extension, struct, "metadata")
+                version = dict(zip(("major_version", "minor_version"), self.header.version(), strict=True))
+                for name, value in version.items():
+                    b.store(_i32(value), self._place(answer, "XLA_FFI_Metadata", f"api_version.{name}"), 4)
+                b.store(_i32(0), self._place(answer, "XLA_FFI_Metadata", "traits"), 4)
+                b.give_back(ir.NULL)
+
+    def _call(
+        self, api: ir.Value, name: str, values: dict[str, ir.Value], frame: ir.Value | None, result: str = ir.POINTER
+    ) -> ir.Value:
+        b, struct = self.b, f"{name}_Args"
+        layout = self.header.layout(struct)
+        arguments = b.stack(layout.size)
+        b.store(_i64(layout.size), arguments)
+        b.store(ir.NULL, self._place(arguments, struct, "extension_start"))
+        if frame is not None:
+            b.store(self._field(frame, "XLA_FFI_CallFrame", "ctx"), self._place(arguments, struct, "ctx"))
+        for field, value in values.items():
+            b.store(value, self._place(arguments, struct, field))
+        function = self._field(api, "XLA_FFI_Api", name)
+        return b.call(ir.Value(result, function.text), [arguments])
+
+    def call_api(self, frame: ir.Value, name: str, **values: ir.Value) -> ir.Value:
+        """Calls a function of XLA's interface; returns 1 where it succeeded, and destroys its error where not."""
+        b = self.b
+        failed = self._call(self._field(frame, "XLA_FFI_CallFrame", "api"), name, values, frame)
+        with b.when(b.compare("icmp ne", failed, ir.NULL)):
+            api = self._field(frame, "XLA_FFI_CallFrame", "api")
+            self._call(api, "XLA_FFI_Error_Destroy", {"error": failed}, None, ir.VOID)
+        return b.compare("icmp eq", failed, ir.NULL)
+
+
+class _Broken(_Door):
+    """A handler that returns an error."""
+
+    def write(self) -> None:
+        text = self.module.table(ir.I8, [*b"a kernel could not be compiled: see the error printed before", 0], 1)
+        code = _i32(self.header.value("XLA_FFI_Error_Code_INTERNAL"))
+        api = self._field(self.function.arguments[0], "XLA_FFI_CallFrame", "api")
+        self.b.give_back(self._call(api, "XLA_FFI_Error_Create", {"message": text, "errc": code}, None))
+
+
+class _Handler(_Door):
     def __init__(
         self, module: ir.Module, header: Header, phases: Sequence[Phase], written: Sequence[int], workers: int
     ) -> None:
-        self.module, self.header, self.phases = module, header, phases
+        super().__init__(module, header, "handler", [ir.POINTER], internal=False)
+        self.phases = phases
         self.written, self.buffers, self.workers = written, len(written), workers
-        self.function = ir.Function(module, ir.FunctionType(POINTER, [POINTER]), "handler")
-        self.b = ir.IRBuilder(self.function.append_basic_block("entry"))
+
+    @functools.cached_property
+    def _parallel(self) -> _Parallel:
+        parallel = _Parallel(self.module, self.header, self.buffers)
+        parallel.write()
+        return parallel
 
     def write(self) -> None:
-        b, frame = self.b, self.function.args[0]
+        b, frame = self.b, self.function.arguments[0]
         execute = self.header.value("XLA_FFI_ExecutionStage_EXECUTE")
-        self._answer_metadata(frame)
-        with b.if_then(b.icmp_signed("!=", self._field(frame, "XLA_FFI_CallFrame", "stage", _I32), _I32(execute))):
-            b.ret(POINTER(None))
-        pointers = self._stack(8 * self.buffers)
-        count = self._copy_pointers(frame, "args", "args", _I64(0), pointers)
+        self.answer_metadata(frame)
+        stage = self._field(frame, "XLA_FFI_CallFrame", "stage", ir.I32)
+        with b.when(b.compare("icmp ne", stage, _i32(execute))):
+            b.give_back(ir.NULL)
+        pointers = b.stack(8 * self.buffers)
+        count = self._copy_pointers(frame, "args", "args", _i64(0), pointers)
         self._copy_pointers(frame, "rets", "rets", count, pointers)
         if "linux" in self.module.triple:
             self._ask_for_huge_pages(pointers)
         threads = self._thread_count(frame)
-        for number, phase in enumerate(self.phases):
+        for phase in self.phases:
             if phase.tasks <= 1 or self.workers == 1:
                 self._serially(phase, pointers)
             else:
-                self._in_parallel(number, phase, pointers, frame, threads)
-        b.ret(POINTER(None))
+                self._in_parallel(phase, pointers, frame, threads)
+        b.give_back(ir.NULL)
 
-    # ---------------------------------------------------------------- XLA's structs
-
-    def _stack(self, size: int) -> ir.Value:
-        """So many bytes that live as long as the call."""
-        with self.b.goto_entry_block():
-            place = self.b.alloca(_I64, _I64(-(-size // 8)))
-            place.type = POINTER  # llvmlite would allow numbers of one type only
-            return place
-
-    def _at(self, base: ir.Value, offset: int) -> ir.Value:
-        return self.b.gep(base, [_I64(offset)], source_etype=ir.IntType(8))
-
-    def _field(self, base: ir.Value, struct: str, field: str, kind: ir.Type = POINTER) -> ir.Value:
-        return self.b.load(self._at(base, self.header.offset(struct, field)), typ=kind)
-
-    def _answer_metadata(self, frame: ir.Value) -> None:
-        """XLA asks each handler once for the version of the interface that it was written for."""
-        b, extension = self.b, self._field(frame, "XLA_FFI_CallFrame", "extension_start")
-        struct = "XLA_FFI_Metadata_Extension"
-        with b.if_then(b.icmp_unsigned("!=", extension, POINTER(None))):
-            kind = self._field(extension, struct, "extension_base.type", _I32)
-            wanted = _I32(self.header.value("XLA_FFI_Extension_Metadata"))
-            with b.if_then(b.icmp_signed("==", kind, wanted)):
-                answer = self._field(extension, struct, "metadata")
-                version = dict(zip(("major_version", "minor_version"), self.header.version(), strict=True))
-                for name, value in version.items():
-                    place = self.header.offset("XLA_FFI_Metadata", f"api_version.{name}")
-                    b.store(_I32(value), self._at(answer, place))
-                b.store(_I32(0), self._at(answer, self.header.offset("XLA_FFI_Metadata", "traits")))
-                b.ret(POINTER(None))
+    # ---------------------------------------------------------------- XLA's call frame
 
     def _copy_pointers(self, frame: ir.Value, part: str, field: str, count: ir.Value, target: ir.Value) -> ir.Value:
         """Puts the addresses of all operands (or results) behind the first `count` of `target`."""
         b = self.b
-        size = self._field(frame, "XLA_FFI_CallFrame", f"{part}.size", _I64)
+        size = self._field(frame, "XLA_FFI_CallFrame", f"{part}.size", ir.I64)
         listed = self._field(frame, "XLA_FFI_CallFrame", f"{part}.{field}")
-        with self._counting(size) as number:
-            buffer = b.load(b.gep(listed, [number], source_etype=POINTER), typ=POINTER)
+        with b.count(size) as number:
+            buffer = b.load(b.offset(listed, number, ir.POINTER), ir.POINTER)
             data = self._field(buffer, "XLA_FFI_Buffer", "data")
-            b.store(data, b.gep(target, [b.add(count, number)], source_etype=POINTER))
-        return b.add(count, size)
-
-    def _counting(self, stop: ir.Value) -> Any:
-        return _Counting(self.b, self.function, stop)
-
-    def _call_api(self, frame: ir.Value, name: str, **values: ir.Value) -> ir.Value:
-        """Calls a function of XLA's interface; returns 1 where it succeeded, and destroys its error where not."""
-        b = self.b
-        failed = self._call(self._field(frame, "XLA_FFI_CallFrame", "api"), name, values, frame)
-        success = b.icmp_unsigned("==", failed, POINTER(None))
-        with b.if_then(b.not_(success)):
-            api = self._field(frame, "XLA_FFI_CallFrame", "api")
-            self._call(api, "XLA_FFI_Error_Destroy", {"error": failed}, None, _VOID)
-        return success
-
-    def _call(
-        self, api: ir.Value, name: str, values: dict[str, ir.Value], frame: ir.Value | None, result: ir.Type = POINTER
-    ) -> ir.Value:
-        b, struct = self.b, f"{name}_Args"
-        layout = self.header.layout(struct)
-        arguments = self._stack(layout.size)
-        b.store(_I64(layout.size), arguments)
-        b.store(POINTER(None), self._at(arguments, layout.offsets["extension_start"]))
-        if frame is not None:
-            context = self._field(frame, "XLA_FFI_CallFrame", "ctx")
-            b.store(context, self._at(arguments, self.header.offset(struct, "ctx")))
-        for field, value in values.items():
-            b.store(value, self._at(arguments, self.header.offset(struct, field)))
-        function = self._field(api, "XLA_FFI_Api", name, ir.FunctionType(result, [POINTER]).as_pointer())
-        return b.call(function, [arguments])
+            b.store(data, b.offset(target, b.binary("add", count, number), ir.POINTER))
+        return b.binary("add", count, size)
 
     def _thread_count(self, frame: ir.Value) -> ir.Value:
         """How many threads the pool has; 1 where there is none."""
-        b = self.b
-        place = self._stack(8)
-        b.store(_I64(1), place)
-        self._call_api(frame, "XLA_FFI_ThreadPool_NumThreads", num_threads=place)
-        return b.load(place, typ=_I64)
+        place = self.b.stack(8)
+        self.b.store(_i64(1), place)
+        self.call_api(frame, "XLA_FFI_ThreadPool_NumThreads", num_threads=place)
+        return self.b.load(place, ir.I64)
 
     # ---------------------------------------------------------------- memory
 
     def _ask_for_huge_pages(self, pointers: ir.Value) -> None:
         """For the huge pages that a large buffer touches; where the system has none to give, nothing changes."""
-        b, mask = self.b, _I64(-_HUGE_PAGE)
+        b, mask = self.b, _i64(-_HUGE_PAGE)
         for index, size in enumerate(self.written):
             if size >= _HUGE_PAGE // 2:
-                start = b.load(b.gep(pointers, [_I64(index)], source_etype=POINTER), typ=_I64)
-                first = b.and_(start, mask)
-                length = b.sub(b.and_(b.add(start, _I64(size + _HUGE_PAGE - 1)), mask), first)
-                b.call(self._extern("madvise", _I32, _I64, _I64, _I32), [first, length, _I32(_MADV_HUGEPAGE)])
+                start = b.load(b.offset(pointers, index, ir.POINTER), ir.I64)
+                first = b.binary("and", start, mask)
+                end = b.binary("and", b.binary("add", start, _i64(size + _HUGE_PAGE - 1)), mask)
+                madvise = self.module.declare("madvise", ir.I32, [ir.I64, ir.I64, ir.I32])
+                b.call(madvise, [first, b.binary("sub", end, first), _i32(_MADV_HUGEPAGE)])
 
     # ---------------------------------------------------------------- phases
 
     def _serially(self, phase: Phase, pointers: ir.Value) -> None:
-        with self._counting(_I64(phase.tasks)) as task:
-            self.b.call(phase.function, [pointers, task, _I64(0)])
+        with self.b.count(_i64(phase.tasks)) as task:
+            self.b.call(phase.function.value, [pointers, task, _i64(0)])
 
-    def _in_parallel(self, number: int, phase: Phase, pointers: ir.Value, frame: ir.Value, threads: ir.Value) -> None:
-        b, work = self.b, self._work(number, phase)
-        helper = self._helper(number, work)
-        most = _I64(min(phase.tasks, self.workers))
-        wanted = b.select(b.icmp_signed("<", threads, most), threads, most)
-        malloc = self._extern("malloc", _STATE, _I64)
-        state = b.call(malloc, [_I64(8 * (_BUFFERS + self.buffers))])
-        b.store_atomic(_I64(0), self._slot(b, state, _NEXT), "monotonic", 8)
-        b.store_atomic(_I64(0), self._slot(b, state, _DONE), "monotonic", 8)
-        b.store_atomic(wanted, self._slot(b, state, _OWNERS), "monotonic", 8)
-        b.store_atomic(_I64(0), self._slot(b, state, _WORKERS), "monotonic", 8)
+    def _in_parallel(self, phase: Phase, pointers: ir.Value, frame: ir.Value, threads: ir.Value) -> None:
+        most = _i64(min(phase.tasks, self.workers))
+        wanted = self.b.select(self.b.compare("icmp slt", threads, most), threads, most)
+        function = ir.Value(ir.POINTER, phase.function.value.text)
+        self.b.call(self._parallel.function.value, [frame, pointers, wanted, function, _i64(phase.tasks)])
+
+
+class _Parallel(_Door):
+    """`parallel(frame, pointers, threads, phase, tasks)` runs a phase in so many threads."""
+
+    def __init__(self, module: ir.Module, header: Header, buffers: int) -> None:
+        super().__init__(module, header, "parallel", [ir.POINTER, ir.POINTER, ir.I64, ir.POINTER, ir.I64])
+        self.buffers = buffers
+
+    def write(self) -> None:
+        b, (frame, pointers, threads, phase, tasks) = self.b, self.function.arguments
+        work = self._work()
+        helper = ir.Value(ir.POINTER, self._helper(work).value.text)
+        state = b.call(self.module.declare("malloc", ir.POINTER, [ir.I64]), [_i64(8 * (_BUFFERS + self.buffers))])
+        for slot, value in ((_NEXT, _i64(0)), (_DONE, _i64(0)), (_OWNERS, threads), (_WORKERS, _i64(0))):
+            b.store_atomic(value, b.offset(state, slot, ir.I64), "monotonic")
+        for slot, value in ((_PHASE, phase), (_TASKS, tasks)):
+            b.store(value, b.offset(state, slot, ir.I64))
         for index in range(self.buffers):
-            pointer = b.load(b.gep(pointers, [_I64(index)], source_etype=POINTER), typ=POINTER)
-            b.store(b.ptrtoint(pointer, _I64), self._slot(b, state, _BUFFERS + index))
-        with self._counting(b.sub(wanted, _I64(1))):
-            started = self._call_api(frame, "XLA_FFI_ThreadPool_Schedule", task=helper, data=state)
-            with b.if_then(b.not_(started)):
-                b.atomic_rmw("sub", self._slot(b, state, _OWNERS), _I64(1), "acq_rel")
-        b.call(work, [state])
-        self._wait(state, phase.tasks)
+            pointer = b.load(b.offset(pointers, index, ir.POINTER), ir.POINTER)
+            b.store(pointer, b.offset(state, _BUFFERS + index, ir.POINTER))
+        with b.count(b.binary("sub", threads, _i64(1))):
+            started = self.call_api(frame, "XLA_FFI_ThreadPool_Schedule", task=helper, data=state)
+            with b.when(b.compare("icmp eq", started, ir.constant(ir.BIT, 0))):
+                b.atomic("sub", b.offset(state, _OWNERS, ir.I64), 1, "acq_rel")
+        b.call(work.value, [state])
+        self._wait(state, tasks)
         self._let_go(b, state)
+        b.give_back(ir.NULL)
 
-    def _work(self, number: int, phase: Phase) -> ir.Function:
+    def _work(self) -> ir.Function:
         """Takes tasks until there are no more."""
-        function = ir.Function(self.module, ir.FunctionType(_VOID, [_STATE]), f"work{number}")
-        function.linkage = "internal"
-        b, state = ir.IRBuilder(function.append_basic_block("entry")), function.args[0]
-        worker = b.atomic_rmw("add", self._slot(b, state, _WORKERS), _I64(1), "monotonic")
-        take, do, end = (function.append_basic_block(name) for name in ("take", "do", "end"))
-        b.branch(take)
-        b.position_at_end(take)
-        task = b.atomic_rmw("add", self._slot(b, state, _NEXT), _I64(1), "monotonic")
-        b.cbranch(b.icmp_signed("<", task, _I64(phase.tasks)), do, end)
-        b.position_at_end(do)
-        b.call(phase.function, [self._slot(b, state, _BUFFERS), task, worker])
-        b.atomic_rmw("add", self._slot(b, state, _DONE), _I64(1), "release")
-        b.branch(take)
-        b.position_at_end(end)
-        b.ret_void()
+        function = ir.Function(self.module, "work", ir.VOID, [ir.POINTER])
+        b, state = ir.Builder(function), function.arguments[0]
+        worker = b.atomic("add", b.offset(state, _WORKERS, ir.I64), 1, "monotonic")
+        phase = ir.Value(ir.VOID, b.load(b.offset(state, _PHASE, ir.I64), ir.POINTER).text)
+        tasks = b.load(b.offset(state, _TASKS, ir.I64), ir.I64)
+        take, do, end = function.block(), function.block(), function.block()
+        b.jump(take)
+        b.place = take
+        task = b.atomic("add", b.offset(state, _NEXT, ir.I64), 1, "monotonic")
+        b.branch(b.compare("icmp slt", task, tasks), do, end)
+        b.place = do
+        b.call(phase, [b.offset(state, _BUFFERS, ir.I64), task, worker])
+        b.atomic("add", b.offset(state, _DONE, ir.I64), 1, "release")
+        b.jump(take)
+        b.place = end
+        b.give_back()
         return function
 
-    def _helper(self, number: int, work: ir.Function) -> ir.Function:
+    def _helper(self, work: ir.Function) -> ir.Function:
         """What a thread of the pool runs."""
-        function = ir.Function(self.module, ir.FunctionType(_VOID, [_STATE]), f"helper{number}")
-        function.linkage = "internal"
-        b = ir.IRBuilder(function.append_basic_block("entry"))
-        b.call(work, function.args)
-        self._let_go(b, function.args[0])
-        b.ret_void()
+        function = ir.Function(self.module, "helper", ir.VOID, [ir.POINTER])
+        b = ir.Builder(function)
+        b.call(work.value, function.arguments)
+        self._let_go(b, function.arguments[0])
+        b.give_back()
         return function
 
-    def _wait(self, state: ir.Value, tasks: int) -> None:
+    def _wait(self, state: ir.Value, tasks: ir.Value) -> None:
         b = self.b
-        look, spin, end = (self.function.append_basic_block(name) for name in ("look", "spin", "end"))
-        b.branch(look)
-        b.position_at_end(look)
-        done = b.load_atomic(self._slot(b, state, _DONE), "acquire", 8)
-        b.cbranch(b.icmp_signed("<", done, _I64(tasks)), spin, end)
-        b.position_at_end(spin)
-        b.call(self._extern("sched_yield", _I32), [])
-        b.branch(look)
-        b.position_at_end(end)
+        look, spin, end = self.function.block(), self.function.block(), self.function.block()
+        b.jump(look)
+        b.place = look
+        done = b.load_atomic(b.offset(state, _DONE, ir.I64), ir.I64, "acquire")
+        b.branch(b.compare("icmp slt", done, tasks), spin, end)
+        b.place = spin
+        b.call(self.module.declare("sched_yield", ir.I32, []), [])
+        b.jump(look)
+        b.place = end
 
-    def _let_go(self, b: ir.IRBuilder, state: ir.Value) -> None:
+    def _let_go(self, b: ir.Builder, state: ir.Value) -> None:
         """The last owner frees the state."""
-        owners = b.atomic_rmw("sub", self._slot(b, state, _OWNERS), _I64(1), "acq_rel")
-        with b.if_then(b.icmp_signed("==", owners, _I64(1))):
-            b.call(self._extern("free", _VOID, _STATE), [state])
-
-    def _slot(self, b: ir.IRBuilder, state: ir.Value, index: int) -> ir.Value:
-        return b.gep(state, [_I64(index)])
-
-    def _extern(self, name: str, result: ir.Type, *arguments: ir.Type) -> ir.Function:
-        known = self.module.globals.get(name)
-        return known or ir.Function(self.module, ir.FunctionType(result, list(arguments)), name)
-
-
-class _Counting:
-    """A `with` statement whose body becomes the body of a loop over 0 ... stop - 1."""
-
-    def __init__(self, b: ir.IRBuilder, function: ir.Function, stop: ir.Value) -> None:
-        self.b, self.stop = b, stop
-        self.body, self.after = (function.append_basic_block(name) for name in ("body", "after"))
-
-    def __enter__(self) -> ir.Value:
-        b, before = self.b, self.b.block
-        b.cbranch(b.icmp_signed("<", _I64(0), self.stop), self.body, self.after)
-        b.position_at_end(self.body)
-        self.number = b.phi(_I64)
-        self.number.add_incoming(_I64(0), before)
-        return self.number
-
-    def __exit__(self, *_: object) -> None:
-        b = self.b
-        following = b.add(self.number, _I64(1))
-        self.number.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, self.stop), self.body, self.after)
-        b.position_at_end(self.after)
+        owners = b.atomic("sub", b.offset(state, _OWNERS, ir.I64), 1, "acq_rel")
+        with b.when(b.compare("icmp eq", owners, _i64(1))):
+            b.call(self.module.declare("free", ir.VOID, [ir.POINTER]), [state])

@@ -20,11 +20,9 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import llvmlite.ir as ir
-
+from fluxion.kernels import ir
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import (
-    POINTER,
     Index,
     Number,
     Pointer,
@@ -33,8 +31,6 @@ from fluxion.kernels.values import (
     intrinsic_suffix,
     ir_type,
 )
-
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
 
 
 class Tile:
@@ -64,18 +60,17 @@ class Tile:
 
 
 class Function:
-    """A function of generated code, while it is written; `ir` is llvmlite's builder."""
+    """A function of generated code, while it is written; `ir` writes its instructions."""
 
     def __init__(self, module: ir.Module, machine: Machine, name: str, arguments: Sequence[str]) -> None:
         """`arguments` are types: "int64", "float32" ..., or "float32*" for a pointer to such."""
-        kinds = [POINTER if kind.endswith("*") else ir_type(kind) for kind in arguments]
+        kinds = [ir.POINTER if kind.endswith("*") else ir_type(kind) for kind in arguments]
         self.machine, self.module = machine, module
-        self.function = ir.Function(module, ir.FunctionType(ir.VoidType(), kinds), name)
-        self.function.linkage = "internal"
-        self.ir = ir.IRBuilder(self.function.append_basic_block("entry"))
+        self.function = ir.Function(module, name, ir.VOID, kinds)
+        self.ir = ir.Builder(self.function)
         self.arguments: list[Any] = [
             Pointer(self, value, kind[:-1]) if kind.endswith("*") else Number(self, value, kind)
-            for value, kind in zip(self.function.args, arguments, strict=True)
+            for value, kind in zip(self.function.arguments, arguments, strict=True)
         ]
         self.open_loops: list[set[int]] = []  # of each loop that is being written, which tiles it carries
 
@@ -95,7 +90,7 @@ class Function:
 
     def index(self, value: Index) -> ir.Value:
         """LLVM's 64-bit value of an index."""
-        return _I64(value) if isinstance(value, int) else value.ir
+        return ir.constant(ir.I64, value) if isinstance(value, int) else value.ir
 
     def number(self, value: Index) -> Number:
         """An index as a Number, also where it is known already."""
@@ -104,20 +99,17 @@ class Function:
     def splat(self, scalar: Number, lanes: int | None) -> Number:
         """A vector all of whose lanes hold `scalar`."""
         lanes = lanes or self.lanes(scalar.dtype)
-        undefined = ir.Constant(ir_type(scalar.dtype, lanes), ir.Undefined)
-        one = self.ir.insert_element(undefined, scalar.ir, _I32(0))
-        same = ir.Constant(ir.VectorType(_I32, lanes), [0] * lanes)
-        return Number(self, self.ir.shuffle_vector(one, undefined, same), scalar.dtype, lanes)
+        one = self.ir.insert(ir_type(scalar.dtype, lanes), scalar.ir)
+        return Number(self, self.ir.shuffle(one, one, [0] * lanes), scalar.dtype, lanes)
 
     def lane_numbers(self, lanes: int) -> Number:
         """The int32 vector 0, 1, 2, ..."""
-        return Number(self, ir.Constant(ir.VectorType(_I32, lanes), list(range(lanes))), "int32", lanes)
+        return Number(self, ir.integers(ir.I32, range(lanes)), "int32", lanes)
 
     def first_lanes(self, count: Index, lanes: int) -> Number:
         """A mask that is true in the first `count` lanes."""
         if isinstance(count, int):
-            kind = ir.VectorType(ir.IntType(1), lanes)
-            return Number(self, ir.Constant(kind, [int(lane < count) for lane in range(lanes)]), "bool", lanes)
+            return Number(self, ir.integers(ir.BIT, tuple(lane < count for lane in range(lanes))), "bool", lanes)
         return self.lane_numbers(lanes) < self.convert(self.minimum(count, lanes), "int32")
 
     def convert(self, value: Number, dtype: str) -> Number:
@@ -126,15 +118,15 @@ class Function:
             return value
         kind = ir_type(dtype, value.lanes)
         if value.is_float:
-            emit = self.ir.fpext if dtype == "float64" else self.ir.fptrunc
-            emit = emit if dtype.startswith("float") else self.ir.fptosi
+            operation = "fpext" if dtype == "float64" else "fptrunc"
+            operation = operation if dtype.startswith("float") else "fptosi"
         elif dtype.startswith("float"):
-            emit = self.ir.sitofp
+            operation = "sitofp"
         else:
             wider = kind_width(dtype) > kind_width(value.dtype)
             unsigned = value.dtype in ("bool", "uint8")
-            emit = (self.ir.zext if unsigned else self.ir.sext) if wider else self.ir.trunc
-        return Number(self, emit(value.ir, kind), dtype, value.lanes)
+            operation = ("zext" if unsigned else "sext") if wider else "trunc"
+        return Number(self, self.ir.cast(operation, value.ir, kind), dtype, value.lanes)
 
     def bits(self, value: Number, dtype: str) -> Number:
         """The bits of a number read as another type of the same width."""
@@ -155,22 +147,19 @@ class Function:
             return value
         bits = self.bits(value, "int32")
         rounded = (bits + (((bits >> 16) & 1) + 0x7FFF)) >> 16
-        not_a_number = Number(self, self.ir.fcmp_unordered("uno", value.ir, value.ir), "bool", value.lanes)
+        not_a_number = Number(self, self.ir.compare("fcmp uno", value.ir, value.ir), "bool", value.lanes)
         kept = self.select(not_a_number, (bits >> 16) | 0x40, rounded)
         return Number(self, self.convert(kept, "int16").ir, "bfloat16", value.lanes)
 
-    def intrinsic(self, name: str, result: ir.Type, *arguments: ir.Value) -> ir.Value:
+    def intrinsic(self, name: str, result: str, *arguments: ir.Value) -> ir.Value:
         """A call of one of LLVM's intrinsic functions, or of a function of the C library."""
-        known = self.module.globals.get(name)
-        if known is None:
-            known = ir.Function(self.module, ir.FunctionType(result, [value.type for value in arguments]), name)
-        return self.ir.call(known, arguments)
+        return self.ir.call(self.module.declare(name, result, [value.kind for value in arguments]), arguments)
 
     def _same(self, name: str, *values: Number) -> Number:
         """An intrinsic function from numbers of one type to that type."""
         first = values[0]
         return first.with_ir(
-            self.intrinsic(f"{name}.{intrinsic_suffix(first)}", first.ir.type, *(value.ir for value in values))
+            self.intrinsic(f"{name}.{intrinsic_suffix(first)}", first.ir.kind, *(value.ir for value in values))
         )
 
     def fma(self, a: Number, b: Number, c: Number) -> Number:
@@ -223,8 +212,7 @@ class Function:
 
     def shuffle(self, a: Number, b: Number, lanes: Sequence[int]) -> Number:
         """Lanes picked from `a` (0, 1, ...) and from `b` (counted on after the last of `a`)."""
-        picked = ir.Constant(ir.VectorType(_I32, len(lanes)), list(lanes))
-        return Number(self, self.ir.shuffle_vector(a.ir, b.ir, picked), a.dtype, len(lanes))
+        return Number(self, self.ir.shuffle(a.ir, b.ir, lanes), a.dtype, len(lanes))
 
     def sum_lanes(self, x: Number) -> Number:
         """The sum of all lanes of a vector, by halves."""
@@ -239,7 +227,7 @@ class Function:
         while lanes > 1:
             lanes //= 2
             x = combine(self.shuffle(x, x, range(lanes)), self.shuffle(x, x, range(lanes, 2 * lanes)))
-        return Number(self, self.ir.extract_element(x.ir, _I32(0)), x.dtype)
+        return Number(self, self.ir.extract(x.ir), x.dtype)
 
     def transpose(self, rows: Sequence[Number]) -> list[Number]:
         """The transpose of as many vectors as each has lanes, in log2(lanes) rounds that swap quarters of blocks."""
@@ -292,46 +280,46 @@ class Function:
         yield from self.range(middle, stop, step, carry=carry)
 
     def _loop(self, start: Index, stop: Index, step: int, carry: list[Tile]) -> Iterator[Number]:
-        before, body, after = self.ir.block, self._block(), self._block()
+        before, body, after = self.ir.place, self.function.block(), self.function.block()
         surely = isinstance(start, int) and isinstance(stop, int)
-        first = self.ir.icmp_signed("<", self.index(start), self.index(stop))
-        self.ir.branch(body) if surely else self.ir.cbranch(first, body, after)
-        self.ir.position_at_end(body)
-        counter = self.ir.phi(_I64)
-        counter.add_incoming(self.index(start), before)
+        if surely:
+            self.ir.jump(body)
+        else:
+            self.ir.branch(self.ir.compare("icmp slt", self.index(start), self.index(stop)), body, after)
+        self.ir.place = body
+        counter = self.ir.phi(ir.I64)
         initial = [list(tile.values) for tile in carry]
-        phis = [[self._phi(value, before) for value in tile.values] for tile in carry]
+        phis = [[self.ir.phi(value.ir.kind) for value in tile.values] for tile in carry]
         for tile, values in zip(carry, phis, strict=True):
-            tile.values = list(values)
+            tile.values = [number.with_ir(value) for number, value in zip(tile.values, values, strict=True)]
         self.open_loops.append({id(tile) for tile in carry})
-        yield Number(self, counter, "int64")
+        number = self.ir.opaque(counter)  # LLVM would take as long for its addresses as for all else, and gain nothing
+        yield Number(self, number, "int64")
         self.open_loops.pop()
-        following, end = self.ir.add(counter, _I64(step), flags=("nsw",)), self.ir.block
-        counter.add_incoming(following, end)
-        for tile, values in zip(carry, phis, strict=True):
-            for value, phi in zip(tile.values, values, strict=True):
-                phi.ir.add_incoming(value.ir, end)
-        self.ir.cbranch(self.ir.icmp_signed("<", following, self.index(stop)), body, after)
-        self.ir.position_at_end(after)
+        following, end = self.ir.binary("add nsw", number, ir.constant(ir.I64, step)), self.ir.place
+        counter.incoming = [(self.index(start), before), (following, end)]
+        for tile, values, first in zip(carry, phis, initial, strict=True):
+            for value, phi, old in zip(tile.values, values, first, strict=True):
+                phi.incoming = [(old.ir, before), (value.ir, end)]
+        self.ir.branch(self.ir.compare("icmp slt", following, self.index(stop)), body, after)
+        self.ir.place = after
         if not surely:
             for tile, skipped in zip(carry, initial, strict=True):
-                tile.values = [self._phi(old, before, new, end) for old, new in zip(skipped, tile.values, strict=True)]
+                tile.values = [
+                    self._either(old, before, new, end) for old, new in zip(skipped, tile.values, strict=True)
+                ]
 
-    def _phi(self, *values_and_blocks: Any) -> Number:
-        phi = self.ir.phi(values_and_blocks[0].ir.type)
-        for value, block in zip(values_and_blocks[::2], values_and_blocks[1::2], strict=True):
-            phi.add_incoming(value.ir, block)
-        return values_and_blocks[0].with_ir(phi)
+    def _either(self, a: Number, from_a: ir.Block, b: Number, from_b: ir.Block) -> Number:
+        """`a` where control came from one block, `b` where it came from the other."""
+        phi = self.ir.phi(a.ir.kind)
+        phi.incoming = [(a.ir, from_a), (b.ir, from_b)]
+        return a.with_ir(phi)
 
     @contextlib.contextmanager
     def when(self, condition: Number) -> Iterator[None]:
         """Emits a branch around the body of the `with` statement, taken unless the condition holds."""
-        body, after = self._block(), self._block()
-        self.ir.cbranch(condition.ir, body, after)
-        self.ir.position_at_end(body)
-        yield
-        self.ir.branch(after)
-        self.ir.position_at_end(after)
+        with self.ir.when(condition.ir):
+            yield
 
     def vectors(
         self, start: Index, stop: Index | None = None, *, dtype: str = "float32", carry: Any = ()
@@ -351,7 +339,7 @@ class Function:
 
     def call(self, function: Function, *arguments: Any) -> None:
         """Calls another function of the same kernel."""
-        self.ir.call(function.function, [self._argument(value) for value in arguments])
+        self.ir.call(function.function.value, [self._argument(value) for value in arguments])
 
     def _argument(self, value: Any) -> ir.Value:
         return value.ir if isinstance(value, (Number, Pointer)) else self.index(value)
@@ -360,12 +348,9 @@ class Function:
         """Ends the function."""
         if self.open_loops:
             raise RuntimeError("a loop of generated code was left by break or return: leave it by its end")
-        self.ir.ret_void()
-
-    def _block(self) -> ir.Block:
-        return self.function.append_basic_block("b")
+        self.ir.give_back()
 
 
 def kind_width(dtype: str) -> int:
     """Bits of an integer type."""
-    return int(ir_type(dtype).width)
+    return int(ir_type(dtype)[1:])

@@ -18,14 +18,13 @@ import jax
 import jax.numpy as jnp
 import llvmlite
 import llvmlite.binding as llvm
-import llvmlite.ir as ir
 import numpy as np
 
-from fluxion.kernels import abi, objects
+from fluxion.kernels import abi, gates, ir, objects
 from fluxion.kernels.bridge import Phase, write_handler
 from fluxion.kernels.builder import Function
 from fluxion.kernels.machine import Machine, host
-from fluxion.kernels.values import POINTER, Number, Pointer, constant, ir_type, item_bytes
+from fluxion.kernels.values import Number, Pointer, ir_type, item_bytes
 
 ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
 
@@ -57,7 +56,7 @@ class Buffer:
 class Table:
     """Constants that are part of the code."""
 
-    variable: ir.GlobalVariable
+    place: ir.Value
     dtype: str
 
 
@@ -74,15 +73,15 @@ class Work(Function):
 
     def __getitem__(self, buffer: Buffer | Table) -> Pointer:
         if isinstance(buffer, Table):
-            return Pointer(self, buffer.variable, buffer.dtype)
+            return Pointer(self, buffer.place, buffer.dtype)
         if buffer not in self._pointers:
-            with self.ir.goto_entry_block():
+            with self.ir.entry():
                 self._pointers[buffer] = self._pointer(buffer)
         return self._pointers[buffer]
 
     def _pointer(self, buffer: Buffer) -> Pointer:
-        place = self.ir.gep(self.arguments[0].ir, [self.index(buffer.number)], source_etype=POINTER)
-        base = Pointer(self, self.ir.load(place, typ=POINTER), "int8")
+        place = self.ir.offset(self.arguments[0].ir, buffer.number, ir.POINTER)
+        base = Pointer(self, self.ir.load(place, ir.POINTER), "int8")
         start = base + (self.worker * buffer.stride + buffer.offset)
         return Pointer(self, start.ir, buffer.dtype)
 
@@ -92,14 +91,12 @@ class Kernel:
 
     def __init__(self, machine: Machine, operands: Sequence[Any], results: Sequence[Any]) -> None:
         self.machine = machine
-        self.module = ir.Module()
-        self.module.triple = machine.triple
+        self.module = ir.Module(machine.triple)
         arrays = [*operands, *results]
         self.buffers = [Buffer(tuple(a.shape), np.dtype(a.dtype).name, n) for n, a in enumerate(arrays)]
         self.scratch_bytes = 0
         self._operands = len(operands)
         self._phases: list[Phase] = []
-        self._tables = 0
 
     def lanes(self, dtype: str = "float32") -> int:
         """How many numbers of this type a vector holds."""
@@ -120,12 +117,7 @@ class Kernel:
 
     def table(self, values: Sequence[float], dtype: str = "int64") -> Table:
         """Constants to be looked up with an index that only the running code knows."""
-        kind = ir.ArrayType(ir_type(dtype), len(values))
-        variable = ir.GlobalVariable(self.module, kind, f"table{self._tables}")
-        variable.initializer = ir.Constant(kind, [constant(value, dtype) for value in values])
-        variable.global_constant, variable.linkage, variable.align = True, "internal", ALIGNMENT
-        self._tables += 1
-        return Table(variable, dtype)
+        return Table(self.module.table(ir_type(dtype), values, ALIGNMENT), dtype)
 
     @contextlib.contextmanager
     def parallel(self, tasks: int) -> Iterator[Work]:
@@ -159,7 +151,7 @@ class _Ready:
 
 
 _lock = threading.RLock()
-_registered: set[str] = set()  # names that XLA knows: it takes each once
+_registered: dict[str, _Ready] = {}  # what XLA knows, by name: it takes each once
 # Not in the kernels themselves, which programs may reach: what grows there would be a change of the program.
 _ready: weakref.WeakKeyDictionary[Callable[..., None], dict[Any, _Ready]] = weakref.WeakKeyDictionary()
 
@@ -199,18 +191,33 @@ class GeneratedKernel:
         return made[: len(results)]
 
     def prepare(self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any) -> _Ready:
-        """Generates the machine code, or finds it, and makes it known to XLA."""
+        """Makes the kernel known to XLA: its machine code is found on disk, or compiled meanwhile."""
         key = _key(operands, results, machine, parameters)
         with _lock:
             known = _ready.setdefault(self._build, {})
             if key not in known:
-                name, facts, code = self.code(operands, results, machine, **parameters)
-                if name not in _registered:
-                    address = objects.load(code, "handler", machine)
-                    jax.ffi.register_ffi_target(name, objects.capsule(address), platform="cpu")
-                    _registered.add(name)
-                known[key] = _Ready(name, facts["scratch_bytes"])
+                known[key] = self._register(operands, results, machine, parameters)
             return known[key]
+
+    def _register(
+        self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]
+    ) -> _Ready:
+        name, written = self._name(operands, results, machine, parameters)
+        if name in _registered:
+            return _registered[name]
+        kept = objects.recall(name)
+        if kept is not None:
+            facts, code = kept
+            address = objects.load(code, "handler", machine)
+        else:
+            kernel, text = written or self._written(operands, results, machine, parameters)
+            facts = {"scratch_bytes": kernel.scratch_bytes}
+            make = lambda: objects.load(_compiled(name, text, facts, machine), "handler", machine)
+            # Only the library's own code is sure to be sound: what is wrong with other is told here and now.
+            address = gates.made_meanwhile(make, machine) if self._ours else make()
+        jax.ffi.register_ffi_target(name, objects.capsule(address), platform="cpu")
+        _registered[name] = _Ready(name, facts["scratch_bytes"])
+        return _registered[name]
 
     def text(
         self, operands: Sequence[Any], results: Sequence[Any], machine: Machine | None = None, **parameters: Any
@@ -226,25 +233,25 @@ class GeneratedKernel:
             self._build(kernel, *kernel.buffers, **parameters)
             return kernel, kernel.text(abi.installed())
 
-    def code(
-        self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, **parameters: Any
-    ) -> tuple[str, dict[str, Any], bytes]:
-        """A name that tells this machine code from all other, facts about it, and the code itself."""
-        header = abi.installed()
-        facts = (llvmlite.__version__, llvm.llvm_version_info, header.version())
+    def _name(
+        self, operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]
+    ) -> tuple[str, tuple[Kernel, str] | None]:
+        """A name that tells this machine code from all other; and the kernel's text, if it had to be written for it."""
+        facts = (llvmlite.__version__, llvm.llvm_version_info, abi.installed().version())
         # The library's own code determines what its generators write; that of others may depend on anything.
         written = None if self._ours else self._written(operands, results, machine, parameters)
         source = generator_version() if written is None else written[1]
         key = _key(operands, results, machine, parameters)
         where = self._build.__module__, self._build.__qualname__
         digest = hashlib.sha256(repr((facts, where, source, key)).encode()).hexdigest()[:24]
-        name = f"fluxion_{self._build.__name__}_{digest}"
-        known = objects.recall(name)
-        if known is None:
-            kernel, text = written or self._written(operands, results, machine, parameters)
-            known = {"scratch_bytes": kernel.scratch_bytes}, objects.compile_object(text, machine)
-            objects.remember(name, *known)
-        return name, *known
+        return f"fluxion_{self._build.__name__}_{digest}", written
+
+
+def _compiled(name: str, text: str, facts: dict[str, Any], machine: Machine) -> bytes:
+    """Machine code, which is also kept on disk under this name."""
+    code = objects.compile_object(text, machine)
+    objects.remember(name, facts, code)
+    return code
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
@@ -48,11 +49,16 @@ def compile_object(text: str, machine: Machine) -> bytes:
 
 def load(code: bytes, symbol: str, machine: Machine) -> int:
     """The address of a function of an object file."""
+    return load_all(code, [symbol], machine)[symbol]
+
+
+def load_all(code: bytes, symbols: Sequence[str], machine: Machine) -> dict[str, int]:
+    """The addresses of functions and variables of an object file."""
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), target_machine(machine))
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _engines.append(engine)
-    return int(engine.get_function_address(symbol))
+    return {symbol: int(engine.get_function_address(symbol)) for symbol in symbols}
 
 
 def capsule(address: int) -> Any:

@@ -6,10 +6,9 @@ computed from them alone stays a Python int, and costs nothing when the code run
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import llvmlite.ir as ir
+from fluxion.kernels import ir
 
 if TYPE_CHECKING:
     from fluxion.kernels.builder import Function
@@ -17,15 +16,15 @@ if TYPE_CHECKING:
 Index: TypeAlias = "int | Number"
 
 _TYPES = {
-    "bool": ir.IntType(1),
-    "int8": ir.IntType(8),
-    "uint8": ir.IntType(8),
-    "int16": ir.IntType(16),
-    "int32": ir.IntType(32),
-    "int64": ir.IntType(64),
-    "float32": ir.FloatType(),
-    "float64": ir.DoubleType(),
-    "bfloat16": ir.IntType(16),  # the upper half of a float32: LLVM's own type would need an AVX-512 extension
+    "bool": ir.BIT,
+    "int8": ir.I8,
+    "uint8": ir.I8,
+    "int16": ir.I16,
+    "int32": ir.I32,
+    "int64": ir.I64,
+    "float32": ir.FLOAT,
+    "float64": ir.DOUBLE,
+    "bfloat16": ir.I16,  # the upper half of a float32: LLVM's own type would need an AVX-512 extension
 }
 _BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8} | {
     "float32": 4,
@@ -33,9 +32,9 @@ _BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8} 
     "bfloat16": 2,
 }
 _FLOAT_OPS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
-_INT_OPS = {"+": "add", "-": "sub", "*": "mul", "//": "udiv", "%": "urem", "&": "and_", "|": "or_", "^": "xor"}
+_INT_OPS = {"+": "add", "-": "sub", "*": "mul", "//": "udiv", "%": "urem", "&": "and", "|": "or", "^": "xor"}
 _INT_OPS |= {"<<": "shl", ">>": "lshr"}
-POINTER = ir.PointerType()
+_COMPARISONS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge", "==": "eq"}
 
 
 def item_bytes(dtype: str) -> int:
@@ -48,15 +47,15 @@ def computed(dtype: str) -> str:
     return "float32" if dtype == "bfloat16" else dtype
 
 
-def ir_type(dtype: str, lanes: int | None = None) -> ir.Type:
+def ir_type(dtype: str, lanes: int | None = None) -> str:
     """LLVM's type of a scalar, or of a vector of so many lanes."""
-    return _TYPES[dtype] if lanes is None else ir.VectorType(_TYPES[dtype], lanes)
+    return _TYPES[dtype] if lanes is None else ir.vector(_TYPES[dtype], lanes)
 
 
-def constant(value: float, dtype: str, lanes: int | None = None) -> ir.Constant:
+def constant(value: float, dtype: str, lanes: int | None = None) -> ir.Value:
     """A constant of this type, the same in all lanes."""
-    value = float(value) if dtype.startswith("float") else int(value)
-    return ir.Constant(ir_type(dtype, lanes), value if lanes is None else [value] * lanes)
+    kind = _TYPES[dtype]
+    return ir.constant(kind, value) if lanes is None else ir.repeated(kind, value, lanes)
 
 
 class Number:
@@ -96,16 +95,15 @@ class Number:
             return other.like(self)._arithmetic(symbol, other, swapped)
         left, right = (self.like(other), self) if swapped else (self, self.like(other))
         name = (_FLOAT_OPS if self.is_float else _INT_OPS)[symbol]
-        flags = ("nsw",) if not self.is_float and self.dtype == "int64" and symbol in "+-*" else ()
-        emit: Callable[..., ir.Value] = getattr(self.f.ir, name)
-        return self.with_ir(emit(left.ir, right.ir, flags=flags) if flags else emit(left.ir, right.ir))
+        flag = " nsw" if self.dtype == "int64" and symbol in "+-*" else ""
+        return self.with_ir(self.f.ir.binary(name + flag, left.ir, right.ir))
 
     def _compare(self, symbol: str, other: Any) -> Number:
         if isinstance(other, Number) and other.lanes is not None and self.lanes is None:
             return other.like(self)._compare(symbol, other)
         other = self.like(other)
-        emit = self.f.ir.fcmp_ordered if self.is_float else self.f.ir.icmp_signed
-        return Number(self.f, emit(symbol, self.ir, other.ir), "bool", self.lanes)
+        kind = "fcmp o" if self.is_float else "icmp " if symbol == "==" else "icmp s"
+        return Number(self.f, self.f.ir.compare(kind + _COMPARISONS[symbol], self.ir, other.ir), "bool", self.lanes)
 
     def __add__(self, other: Any) -> Any:
         return self._arithmetic("+", other)
@@ -156,10 +154,10 @@ class Number:
         return self._arithmetic(">>", other)
 
     def __invert__(self) -> Number:
-        return self.with_ir(self.f.ir.not_(self.ir))
+        return self ^ -1
 
     def __neg__(self) -> Any:
-        return self.with_ir(self.f.ir.fneg(self.ir)) if self.is_float else 0 - self
+        return self.with_ir(self.f.ir.unary("fneg", self.ir)) if self.is_float else 0 - self
 
     def __lt__(self, other: Any) -> Number:
         return self._compare("<", other)
@@ -207,30 +205,30 @@ class Pointer:
     def __add__(self, offset: Index) -> Pointer:
         if isinstance(offset, int) and offset == 0:
             return self
-        moved = self.f.ir.gep(self.ir, [self.f.index(offset)], source_etype=ir_type(self.dtype))
+        moved = self.f.ir.offset(self.ir, self.f.index(offset), ir_type(self.dtype))
         return Pointer(self.f, moved, self.dtype)
 
     def __getitem__(self, offset: Index) -> Number:
-        loaded = self.f.ir.load((self + offset).ir, typ=ir_type(self.dtype), align=item_bytes(self.dtype))
+        loaded = self.f.ir.load((self + offset).ir, ir_type(self.dtype), item_bytes(self.dtype))
         return self.f.from_memory(Number(self.f, loaded, self.dtype))
 
     def __setitem__(self, offset: Index, value: Number | float) -> None:
         number = self.f.constant(value, computed(self.dtype)) if not isinstance(value, Number) else value
         stored = self.f.to_memory(number, self.dtype)
-        self.f.ir.store(stored.ir, (self + offset).ir, align=item_bytes(self.dtype))
+        self.f.ir.store(stored.ir, (self + offset).ir, item_bytes(self.dtype))
 
     def load(self, offset: Index = 0, count: Index | None = None, lanes: int | None = None) -> Number:
         """The vector at `offset`. Of its lanes only the first `count` are read, the others are 0."""
         lanes = lanes or self.f.lanes(self.dtype)
         place, kind, align = (self + offset).ir, ir_type(self.dtype, lanes), item_bytes(self.dtype)
         if count is None or (isinstance(count, int) and count >= lanes):
-            loaded = self.f.ir.load(place, typ=kind, align=align)
+            loaded = self.f.ir.load(place, kind, align)
         else:
             zeros = constant(0, self.dtype if self.dtype != "bfloat16" else "int16", lanes)
             mask = self.f.first_lanes(count, lanes).ir
             suffix = f"v{lanes}{_suffix(self.dtype)}"
             loaded = self.f.intrinsic(
-                f"llvm.masked.load.{suffix}.p0", kind, place, ir.Constant(ir.IntType(32), align), mask, zeros
+                f"llvm.masked.load.{suffix}.p0", kind, place, ir.constant(ir.I32, align), mask, zeros
             )
         return self.f.from_memory(Number(self.f, loaded, self.dtype, lanes))
 
@@ -241,20 +239,20 @@ class Pointer:
         if lanes is None:
             raise TypeError("Pointer.store takes a vector; write pointer[offset] = number for a scalar")
         if count is None or (isinstance(count, int) and count >= lanes):
-            self.f.ir.store(stored.ir, place, align=align)
+            self.f.ir.store(stored.ir, place, align)
             return
         if isinstance(count, int) and count == 1:
             # LLVM 22 stores 32 bits where a vector is narrowed and then one lane of 16 bits is stored through a mask.
-            self.f.ir.store(self.f.ir.extract_element(stored.ir, ir.Constant(ir.IntType(32), 0)), place, align=align)
+            self.f.ir.store(self.f.ir.extract(stored.ir), place, align)
             return
         mask, suffix = self.f.first_lanes(count, lanes).ir, f"v{lanes}{_suffix(self.dtype)}"
-        align_value = ir.Constant(ir.IntType(32), align)
-        self.f.intrinsic(f"llvm.masked.store.{suffix}.p0", ir.VoidType(), stored.ir, place, align_value, mask)
+        align_value = ir.constant(ir.I32, align)
+        self.f.intrinsic(f"llvm.masked.store.{suffix}.p0", ir.VOID, stored.ir, place, align_value, mask)
 
     def prefetch(self, offset: Index = 0) -> None:
         """Has the line of the cache around `offset` loaded, any place in memory or outside of it; changes nothing."""
-        read, keep, data = (ir.Constant(ir.IntType(32), number) for number in (0, 3, 1))
-        self.f.intrinsic("llvm.prefetch.p0", ir.VoidType(), (self + offset).ir, read, keep, data)
+        read, keep, data = (ir.constant(ir.I32, number) for number in (0, 3, 1))
+        self.f.intrinsic("llvm.prefetch.p0", ir.VOID, (self + offset).ir, read, keep, data)
 
     def splat(self, offset: Index = 0, lanes: int | None = None) -> Number:
         """A vector all of whose lanes hold the number at `offset`."""
@@ -264,7 +262,7 @@ class Pointer:
 def _suffix(dtype: str) -> str:
     """How LLVM spells a type in the name of an intrinsic function."""
     kind = _TYPES[dtype]
-    return f"i{kind.width}" if isinstance(kind, ir.IntType) else {"float32": "f32", "float64": "f64"}[dtype]
+    return {ir.FLOAT: "f32", ir.DOUBLE: "f64"}.get(kind, kind)
 
 
 def intrinsic_suffix(number: Number) -> str:
