@@ -27,7 +27,7 @@ from fluxion.kernels.operation import Operation
 _LEFT = {"nn": ("nt", "cb"), "nt": ("nn", "cb"), "tn": ("nt", "bc")}
 _RIGHT = {"nn": ("tn", "ac"), "nt": ("tn", "ca"), "tn": ("nn", "ac")}
 SMALL = 4 << 20  # multiplications up to which both take the same time, and compiling a kernel would be in vain
-XLA_START, XLA_EFFICIENCY = 30e-6, 0.75  # seconds before a product of XLA is under way, and its share of the peak
+XLA_START, XLA_EFFICIENCY = 30e-6, 0.65  # seconds before a product of XLA is under way, and its share of the peak
 
 
 def multiply(a: Array, b: Array) -> Array:

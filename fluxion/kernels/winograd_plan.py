@@ -18,10 +18,12 @@ ENOUGH_TASKS = 16
 MOST_TILES = {False: 28, True: 64}  # of a block, by whether they are transformed first: more gain nothing
 LEAST_TILES = {False: 1, True: 32}  # fewer would have the weights transformed too often
 DEPTH = 32  # channels that are summed at once: longer sums have more rounding error, and save nothing
-EFFICIENCY = 0.9  # of the products
-TRANSFORM = 6  # multiplications and additions that the transforms of a vector take for each point, measured
-WEIGHT_TRANSFORM = 15  # the same for weights, which are spread over memory
-SHARED_CACHE = 24  # times a core's second cache: what is larger is read from memory each time
+# Fitted: see `candidate`.
+EFFICIENCY = 0.7  # of the products
+START = 4  # channels that take as long as to begin and end a sum
+TRANSFORM = 8  # multiplications and additions that the transforms of a vector take for each point
+WEIGHT_TRANSFORM = 12  # the same for weights, which are spread over memory
+SHARED_CACHE = 20  # times a core's second cache: what is larger is read from memory each time
 CACHE_GAIN = 5  # times faster than memory
 
 
@@ -173,7 +175,8 @@ def seconds(problem: Problem, dtype: str, machine: Machine) -> float:
     wide = item_bytes(computed(dtype))
     rows = problem.tile_blocks * problem.rows
     vectors = pieces(problem.inputs * geometry.groups, problem.lanes) + problem.blocks * plan.vectors
-    flops = 2 * problem.points * rows * problem.inputs * problem.blocks * problem.width / EFFICIENCY
+    steps = problem.inputs + START * pieces(problem.inputs, plan.depth)
+    flops = 2 * problem.points * rows * steps * problem.blocks * problem.width / EFFICIENCY
     flops += 2 * TRANSFORM * problem.points * problem.lanes * rows * vectors
     weights = problem.blocks * problem.width * problem.inputs
     flops += 2 * WEIGHT_TRANSFORM * problem.points * weights * (problem.tile_blocks if plan.tiles_first else 1)
