@@ -13,7 +13,8 @@ are small, the gradients behind a relu read `dy` and `y` and take numbers of `dy
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
+from operator import add
 from typing import Any
 
 import jax
@@ -39,9 +40,8 @@ from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode, current_mode
 from fluxion.kernels.operation import Operation
 
-FEW = (
-    1 << 18
-)  # numbers up to which XLA masks on one thread; beyond, a pass by itself is as fast and lets `y` go earlier
+# Numbers that XLA masks on one thread. Beyond, a pass by itself is as fast, and lets `y` go earlier.
+FEW = 1 << 18
 
 
 def finished_convolution(
@@ -80,24 +80,32 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     dx, dw, dextras = tangents
     y = _finished(geometry, epilogue, x, w, extras)
     known, changes = (dict(zip(epilogue.operands, values, strict=True)) for values in (extras, dextras))
+    there = {part: change for part, change in {"x": dx, "w": dw, **changes}.items() if _is_there(change)}
+    if not there:
+        return y, jnp.zeros_like(y)
     if epilogue.operands in ((), ("bias",)):
-        there = {part: change for part, change in {"x": dx, "w": dw, **changes}.items() if _is_there(change)}
         settings = {"geometry": geometry, "activation": epilogue.activation, "parts": tuple(there)}
-        return y, _biased_tangent(*there.values(), x, w, y, **settings)[0] if there else jnp.zeros_like(y)
-    linear = [convolution(a, b, geometry) for a, b in ((dx, w), (x, dw)) if _is_there(a) and _is_there(b)]
+        return y, _biased_tangent(*there.values(), x, w, y, **settings)[0]
+    effects = _effects(there, x, w, y, geometry)
     if "scale" in known:
-        linear = [part * over_channels(known["scale"], y) for part in linear]
-        if _is_there(changes["scale"]):
-            linear.append(convolution(x, w, geometry) * over_channels(changes["scale"], y))
-    if _is_there(changes.get("bias")):
-        linear.append(jnp.broadcast_to(over_channels(changes["bias"], y), y.shape))
-    if _is_there(changes.get("residual")):
-        linear.append(changes["residual"])
-    total = sum(linear[1:], linear[0]) if linear else jnp.zeros_like(y)
-    return y, _sloped(total, y, epilogue.activation)
+        scale = over_channels(known["scale"], y)
+        effects |= {part: effects[part] * scale for part in ("x", "w") if part in there}
+    return y, _sloped(reduce(add, effects.values()), y, epilogue.activation)
 
 
 _finished.defjvp(_tangent, symbolic_zeros=True)
+
+
+def _effects(changes: dict[str, Array], x: Array, w: Array, y: Array, geometry: Convolution) -> dict[str, Array]:
+    """What the change of each part does to the sum before the activation, where no scale takes part."""
+    effects = {
+        "x": lambda change: convolution(change, w, geometry),
+        "w": lambda change: convolution(x, change, geometry),
+        "scale": lambda change: convolution(x, w, geometry) * over_channels(change, y),
+        "bias": lambda change: jnp.broadcast_to(over_channels(change, y), y.shape),
+        "residual": lambda change: change,
+    }
+    return {part: effects[part](change) for part, change in changes.items()}
 
 
 def _plain_biased_tangent(
@@ -105,13 +113,8 @@ def _plain_biased_tangent(
 ) -> tuple[Array]:
     """What changes of these parts (of x, w and bias) do to `y`."""
     *changes, x, w, y = arrays
-    effects = {
-        "x": lambda change: convolution(change, w, geometry),
-        "w": lambda change: convolution(x, change, geometry),
-        "bias": lambda change: jnp.broadcast_to(over_channels(change, y), y.shape),
-    }
-    linear = [effects[part](change) for part, change in zip(parts, changes, strict=True)]
-    return (_sloped(sum(linear[1:], linear[0]), y, activation),)
+    effects = _effects(dict(zip(parts, changes, strict=True)), x, w, y, geometry)
+    return (_sloped(reduce(add, effects.values()), y, activation),)
 
 
 def _transposed_biased_tangent(
