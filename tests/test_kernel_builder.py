@@ -333,6 +333,25 @@ def test_a_branch_of_python_on_a_generated_number_is_an_error():
         build(body)
 
 
+def test_equality_in_python_is_an_error():
+    with pytest.raises(TypeError, match=r"write a.equals\(b\)"):
+        build(lambda f, x, y: x[0] == 1.0)
+    with pytest.raises(TypeError, match=r"write a.equals\(b\)"):
+        build(lambda f, x, y: x[0] != x[1])
+
+
+def test_a_choice_between_floats_of_python_has_no_type():
+    with pytest.raises(TypeError, match=r"f.select cannot tell the type of 1.0 and 2.0"):
+        build(lambda f, x, y: f.select(f.task < 3, 1.0, 2.0))
+
+
+def test_lanes_choose_between_scalars():
+    def body(f, x, y):
+        y.store(f.select(x.load(lanes=4) < x[2], x[0], 7.0), count=4)
+
+    assert build(body).tolist() == [7.0] * 4
+
+
 def test_leaving_a_loop_early_is_an_error():
     def body(f, x, y):
         for _ in f.range(3):

@@ -187,14 +187,20 @@ class Function:
         return self._same("llvm.copysign", x, sign)
 
     def select(self, condition: Number, yes: Any, no: Any) -> Any:
-        """`yes` where the condition holds, else `no`; numbers, or two pointers."""
+        """`yes` where the condition holds, else `no`; numbers, or two pointers.
+
+        One of two numbers may be a float of Python; two ints of Python are indices.
+        """
         if isinstance(yes, Pointer):
             return Pointer(self, self.ir.select(condition.ir, yes.ir, no.ir), yes.dtype)
         if not isinstance(yes, Number):
+            if not isinstance(no, Number) and not isinstance(yes, int):
+                raise TypeError(f"f.select cannot tell the type of {yes} and {no}: give one of them as f.constant(...)")
             yes = no.like(yes) if isinstance(no, Number) else self.number(yes)
         no = yes.like(no)
-        if condition.lanes is None and yes.lanes is None and no.lanes is not None:
-            yes = no.like(yes)
+        lanes = next((value.lanes for value in (condition, yes, no) if value.lanes is not None), None)
+        if lanes is not None:
+            yes, no = (value if value.lanes is not None else self.splat(value, lanes) for value in (yes, no))
         return yes.with_ir(self.ir.select(condition.ir, yes.ir, no.ir))
 
     def minimum(self, a: Any, b: Any) -> Any:

@@ -161,14 +161,15 @@ def pack_source(
     first = f.minimum(f.maximum(left, 0), right)
     stop = f.maximum(f.minimum(right, sweep.axes[2].source), first)
     # A row is copied in one go where nothing lies between its positions, here and there.
-    run = stop - first if whole.x == depth and layout.x == depth * cell else 1
+    together = whole.x == depth and layout.x == depth * cell
+    run = stop - first if together else 1
     for n in f.range(part.cells):
         image = part.image(f, n)
         for z in f.range(part.first[1], part.stop[1]):
             for y in f.range(part.first[2], part.stop[2]):
                 line = packed + layout.at(n, z - part.first[1], y - part.first[2], 0)
                 _clear(f, line, (first - left) * layout.x)
-                for x in f.range(0, stop - first, 1) if run == 1 else [0]:
+                for x in [0] if together else f.range(0, stop - first, 1):
                     places = [whole.at(image + i, z, y, first + x) for i in range(cell)]
                     _copy(f, source, mask, places, line + (first - left + x) * layout.x, run * depth)
                 _clear(f, line + (stop - left) * layout.x, (right - stop) * layout.x)

@@ -172,8 +172,13 @@ class Number:
         return self._compare(">=", other)
 
     def equals(self, other: Any) -> Number:
-        """True where both are equal; `==` compares the Python objects."""
+        """True where both are equal."""
         return self._compare("==", other)
+
+    def __eq__(self, other: Any) -> Any:
+        raise TypeError("== would compare while the code is generated: write a.equals(b), or ~a.equals(b) for a != b")
+
+    __hash__ = object.__hash__
 
     def __bool__(self) -> bool:
         raise TypeError("a number of generated code has no value while the code is generated: use f.when or f.select")
