@@ -16,7 +16,7 @@ from fluxion.kernels import depthwise, objects
 from fluxion.kernels.epilogue import Epilogue
 from fluxion.kernels.generated import required_host
 from fluxion.kernels.geometry import Convolution, Direction
-from fluxion.kernels.machine import AVX2, NEON
+from fluxion.kernels.machine import AVX2, AVX512, NEON
 
 TWO = dataclasses.replace(AVX2, workers=2)
 MACHINES = {"host": required_host(), "eight lanes": TWO}
@@ -197,6 +197,21 @@ def test_code_for_neon(direction):
         options = {"walk": walk, "direction": direction, "epilogue": Epilogue()}
         text = depthwise.depthwise_sums.text([*operands], [result], NEON, **options)
     assert objects.compile_object(text, NEON).startswith(b"\x7fELF")
+
+
+@pytest.mark.parametrize("direction", list(Direction))
+def test_code_of_a_multiplier_stays_small(direction):
+    """Numbers are not moved between lanes for each tap."""
+    geometry = dataclasses.replace(LAYER, outputs=LAYER.inputs * 8)
+    shapes = [jax.ShapeDtypeStruct(shape, "float32") for shape in geometry.operand_shapes(direction)]
+    result = jax.ShapeDtypeStruct(geometry.result_shape(direction), "float32")
+    walk = depthwise.plan(geometry, direction, "float32", AVX512)
+    if direction is Direction.WEIGHT_GRADIENT:
+        text = depthwise.depthwise_weight_gradient.text(shapes, [result], AVX512, walk=walk)
+    else:
+        options = {"walk": walk, "direction": direction, "epilogue": Epilogue()}
+        text = depthwise.depthwise_sums.text(shapes, [result], AVX512, **options)
+    assert len(objects.compile_object(text, AVX512)) < 14 << 10
 
 
 def test_what_it_leaves_to_others():

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 import torch
@@ -34,7 +35,8 @@ SOLID = Convolution(2, (5, 6, 7), 4, (2, 3, 2), 6, (2, 1, 2), ((0, 1), (1, 1), (
 POINT = Convolution(3, (7, 11), 37, (1, 1), 70, (1, 1), ((0, 0), (0, 0)), (1, 1))
 SPARSE = Convolution(2, (9, 9), 17, (1, 1), 16, (2, 3), ((0, -2), (-1, 0)), (1, 1))
 FAR = Convolution(2, (3, 3), 2, (2, 2), 4, (9, 9), ((12, 12), (12, 12)), (12, 12))  # some taps read padding alone
-PLAIN = [SQUARE, STRIDED, SMALL, LONG, GROUPED, DEPTHWISE, SOLID, POINT, SPARSE, FAR]
+CROWDED = Convolution(5, (9, 9), 6, (5, 5), 16, (1, 1), ((0, 0), (0, 0)), (1, 1))  # windows share most of their numbers
+PLAIN = [SQUARE, STRIDED, SMALL, LONG, GROUPED, DEPTHWISE, SOLID, POINT, SPARSE, FAR, CROWDED]
 
 
 def numbers(shape, seed, dtype="float32"):
@@ -224,6 +226,14 @@ def test_code_stays_small():
         plan = choose(geometry, AVX512, "float32", merged)
         text = direct_weight.text(shapes, outputs, AVX512, geometry=geometry, plan=plan)
         assert len(objects.compile_object(text, AVX512)) < 16 << 10
+
+
+def test_sums_stay_in_registers():
+    shapes = [ShapeDtypeStruct(shape, "float32") for shape in CROWDED.operand_shapes(WEIGHT)]
+    outputs, plan = [ShapeDtypeStruct(CROWDED.w_shape, "float32")], choose(CROWDED, AVX512, "float32", True)
+    module = llvm.parse_assembly(direct_weight.text(shapes, outputs, AVX512, geometry=CROWDED, plan=plan))
+    code = objects.target_machine(AVX512, jit=True).emit_assembly(module)
+    assert len([line for line in code.splitlines() if "zmm" in line and "rsp" in line]) < plan.rows
 
 
 def test_other_problems_are_left_to_others():

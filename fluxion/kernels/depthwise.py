@@ -21,14 +21,13 @@ The gradient of the input is the same walk with other relations between position
 weight walks as the forward direction does, but the innermost loop adds products of sources and `dy` to the sums of a
 row of the kernel. Each task has its own sums, and a second phase adds these up: short sums round less.
 
-With a multiplier, channel `c` of the input makes the outputs `c * multiplier ...`, side by side in memory. In registers
-they are parts: one vector for each of them, the lanes of which meet the same lanes of the input.
+With a multiplier, channel `c` of the input makes the outputs `c * multiplier ...`, side by side in memory. A vector of
+the input is spread over as many vectors as it makes, so that weights and outputs are used as they lie in memory.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -51,7 +50,7 @@ PLAIN = Epilogue()
 TILE = 8  # sums in registers
 SUMS_PER_TASK = 1 << 18  # fewer are added sooner than another thread begins
 MOST_TAPS, MOST_PARTS = 64, 8  # on the last axis; beyond these the code of a tile would be long
-EFFICIENCY = 0.5  # share of the peak that was measured with all arrays in the second-level cache
+EFFICIENCY = 0.22  # share of the peak that was measured with all arrays in the second-level cache
 
 
 def axes_of(geometry: Convolution, direction: Direction) -> tuple[Axis, ...]:
@@ -88,12 +87,14 @@ def plan(geometry: Convolution, direction: Direction, dtype: str, machine: Machi
 class Channels:
     """Numbers in memory, of which each channel has `parts`, side by side. Places count channels.
 
-    What is loaded counts as 0 where `mask`, which has the same shape, is not above 0.
+    What is loaded is spread over `copies` times as many vectors, where each number follows itself so often. It counts
+    as 0 where `mask`, which has the same shape, is not above 0.
     """
 
     f: Function
     pointer: Pointer
     parts: int = 1
+    copies: int = 1
     zeros: Pointer | None = None
     mask: Pointer | None = None
 
@@ -103,24 +104,28 @@ class Channels:
         return replace(self, pointer=self.pointer + offset, mask=None if self.mask is None else self.mask + offset)
 
     def load(self, place: Index, count: Lanes, exists: Any = True) -> Parts:
-        """The parts of a vector of channels, zeros where there is none."""
-        parts = self._load(self.pointer, place, count, exists)
-        if self.mask is None:
-            return parts
-        masks = self._load(self.mask, place, count, exists)
-        return [self.f.select(mask <= 0.0, 0.0, part) for mask, part in zip(masks, parts, strict=True)]
+        """The vectors of the parts of a vector of channels, zeros where there is none."""
+        vectors = self._load(self.pointer, place, count, exists)
+        if self.mask is not None:
+            masks = self._load(self.mask, place, count, exists)
+            vectors = [self.f.select(mask <= 0.0, 0.0, numbers) for mask, numbers in zip(masks, vectors, strict=True)]
+        return vectors if self.copies == 1 else [copy for vector in vectors for copy in self._spread(vector)]
 
     def _load(self, pointer: Pointer, place: Index, count: Lanes, exists: Any) -> Parts:
         pointer = pointer + place * self.parts
         if exists is not True:
             pointer = self.f.select(exists, pointer, self.zeros)
         lanes = self.f.lanes(pointer.dtype)
-        vectors = [pointer.load(v * lanes, self.lanes(v, count)) for v in range(self.parts)]
-        return _picked(self.f, vectors, [range(part, lanes * self.parts, self.parts) for part in range(self.parts)])
+        return [pointer.load(v * lanes, self.lanes(v, count)) for v in range(self.parts)]
+
+    def _spread(self, vector: Number) -> Parts:
+        lanes = vector.lanes or 1
+        places = [lane // self.copies for lane in range(lanes * self.copies)]
+        return [self.f.shuffle(vector, vector, places[v : v + lanes]) for v in range(0, len(places), lanes)]
 
     def store(self, parts: Parts, place: Index, count: Lanes) -> None:
-        """Writes the parts of a vector of channels."""
-        for v, vector in enumerate(side_by_side(self.f, parts)):
+        """Writes the vectors of the parts of a vector of channels."""
+        for v, vector in enumerate(parts):
             self.pointer.store(vector, place * self.parts + v * (vector.lanes or 1), self.lanes(v, count))
 
     def lanes(self, vector: int, count: Lanes) -> Lanes:
@@ -128,29 +133,21 @@ class Channels:
         return None if count is None else count * self.parts - vector * self.f.lanes(self.pointer.dtype)
 
 
-def side_by_side(f: Function, parts: Parts) -> list[Number]:
-    """Vectors in which the parts of each channel follow each other, as they do in memory."""
-    lanes, count = parts[0].lanes or 1, len(parts)
-    places = [(lane % count) * lanes + lane // count for lane in range(lanes * count)]
-    return _picked(f, parts, [places[v * lanes : (v + 1) * lanes] for v in range(count)])
+def sum_of_parts(f: Function, vectors: Parts) -> Number:
+    """For each channel the sum of its parts, which lie side by side in as many vectors."""
+    first, *others = (_picked(f, vectors, part) for part in range(len(vectors)))
+    return sum(others, first)
 
 
-def _picked(f: Function, vectors: list[Number], wanted: Sequence[Sequence[int]]) -> list[Number]:
-    """Vectors of lanes that are picked from all the vectors, counted through."""
-    if len(vectors) == 1:
-        return vectors
-    lanes, made = vectors[0].lanes or 1, []
-    for places in wanted:
-        result = vectors[0]
-        for number, vector in enumerate(vectors):
-            theirs = [place // lanes == number for place in places]
-            lane = [
-                lanes + place % lanes if new else old
-                for old, (place, new) in enumerate(zip(places, theirs, strict=True))
-            ]
-            result = f.shuffle(result, vector, lane)
-        made.append(result)
-    return made
+def _picked(f: Function, vectors: Parts, part: int) -> Number:
+    """One part of all channels."""
+    lanes, picked = vectors[0].lanes or 1, vectors[0]
+    places = range(part, lanes * len(vectors), len(vectors))
+    for number, vector in enumerate(vectors if len(vectors) > 1 else []):
+        picked = f.shuffle(
+            picked, vector, [lanes + p % lanes if p // lanes == number else i for i, p in enumerate(places)]
+        )
+    return picked
 
 
 @kernel
@@ -166,19 +163,20 @@ def depthwise_sums(
     with k.parallel(walk.tasks) as f:
         visit = Visit(f, walk, listed, source.dtype, walk.axes[-1].taps * walk.channels)
         store = epilogue.store(f, extras, result)
-        sources = Channels(f, f[source], ins, f[zeros], *(f[mask] for mask in masks))
+        sources = Channels(f, f[source], ins, outs, f[zeros], *(f[mask] for mask in masks))
         results, weights = Channels(f, f[result], outs), Channels(f, f[weight], multiplier)
         for row, count in visit.rows():
             for tile, whole in visit.tiles():
                 for channel, lanes in visit.vectors():
-                    total = f.tile(walk.tile, outs, f.zero(computed(source.dtype)))
+                    total = f.tile(walk.tile, multiplier, f.zero(computed(source.dtype)))
                     for there, taps in visit.listed(count, carry=total):
                         nearest = sources.at(there + walk.first_source(tile) * walk.channels + channel)
                         _add_row(visit, total, nearest, weights.at(taps + channel), (tile, whole, lanes))
                     first = row * walk.axes[-1].positions + tile * walk.tile
                     for position in visit.positions(tile):
                         place = (first + position) * walk.channels + channel
-                        for v, vector in enumerate(side_by_side(f, _row(total, position))):
+                        sums = _row(total, position)
+                        for v, vector in enumerate(sums if ins == 1 else [sum_of_parts(f, sums)]):
                             ahead = v * visit.lanes
                             store(vector, place * outs + ahead, channel * outs + ahead, results.lanes(v, lanes))
 
@@ -202,8 +200,8 @@ def depthwise_weight_gradient(k: Kernel, x: Buffer, dy: Buffer, *others: Buffer,
     sums = k.scratch(walk.row_blocks * dw.size, computed(x.dtype))
     with k.parallel(walk.tasks) as f:
         visit = Visit(f, walk, listed, x.dtype, walk.axes[-1].taps * walk.channels)
-        sources = Channels(f, f[x], 1, f[zeros])
-        given = Channels(f, f[dy], multiplier, None, *(f[mask] for mask in masks))
+        sources = Channels(f, f[x], 1, multiplier, f[zeros])
+        given = Channels(f, f[dy], multiplier, mask=f[masks[0]] if masks else None)
         mine = Channels(f, f[sums] + visit.block * dw.size, multiplier)
         _clear(visit, mine)
         for row, count in visit.rows():
@@ -251,10 +249,9 @@ def _add_up(f: Work, sums: Buffer, dw: Buffer, walk: Walk) -> None:
 
 
 def _multiply_add(f: Function, total: Tile, row: int, values: Parts, factors: Parts) -> None:
-    """Adds the products of parts to a row of a tile, which has one sum for each of them or one for all."""
-    for part, factor in enumerate(factors):
-        column = part % total.columns
-        total[row, column] = f.fma(values[part % len(values)], factor, total[row, column])
+    """Adds the products of the vectors of the parts to a row of a tile."""
+    for column, (value, factor) in enumerate(zip(values, factors, strict=True)):
+        total[row, column] = f.fma(value, factor, total[row, column])
 
 
 def _row(total: Tile, row: int) -> Parts:

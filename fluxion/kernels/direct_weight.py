@@ -41,7 +41,7 @@ from fluxion.kernels.machine import Machine
 from fluxion.kernels.tile import step
 from fluxion.kernels.values import Index, Pointer, computed
 
-UNROLLED = 4  # positions that are written out, a multiple of the tiles that take turns
+UNROLLED = 4  # positions that are written out at most, a multiple of the tiles that take turns
 ADDED = 4096  # numbers that one task of the last phase adds
 
 Taps = tuple[Index, Index, Index]
@@ -188,12 +188,23 @@ class _Gradient:
                 f, total, [place + r for r in range(plan.rows)], [numbers.load(v * lanes) for v in range(plan.columns)]
             )
 
-        whole = count // UNROLLED * UNROLLED
-        for i in f.range(0, whole, UNROLLED, carry=totals):
-            for part in range(UNROLLED):
+        written = self._unrolling(f.machine.registers)
+        whole = count // written * written
+        for i in f.range(0, whole, written, carry=totals):
+            for part in range(written):
                 add(totals[part % plan.chains], i + part)
         for i in f.range(whole, count, carry=totals[0]):
             add(totals[0], i)
+
+    def _unrolling(self, registers: int) -> int:
+        """How many positions are written out.
+
+        Where taps are merged, neighbours share numbers of x. LLVM would keep these and not the sums, if not both fit.
+        """
+        plan = self.problem.plan
+        shared = max(plan.rows - self.columns.step, 0)
+        fits = plan.rows * plan.columns * plan.chains + shared <= registers
+        return UNROLLED if fits else max(UNROLLED // 2, plan.chains)
 
     def _store(self, f: Work, task: Task, target: Pointer) -> None:
         """Stores the sums of a task, each once, as the weight is laid out."""
