@@ -94,6 +94,29 @@ def test_float32_is_more_exact_than_pytorch(machine, offset):
         assert error <= 1.5 * allowed + 1e-7 * np.abs(right).max()
 
 
+@pytest.mark.parametrize("mean", [0.0, 1e4])
+def test_rows_unlike_the_others_cost_no_digits(mean):
+    x = (np.random.default_rng(0).normal(size=(20000, 20)) + mean).astype("float32")
+    x[:40] = x[7000:7050] = 0
+    call = forward_call(host(), jnp.asarray(x), eps=EPS, activation="identity")
+    y, average, var = (np.asarray(a, "float64") for a in call(x, np.ones(20, "float32"), np.zeros(20, "float32")))
+    exact = x.astype("float64")
+    np.testing.assert_allclose(average, exact.mean(0), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(var, exact.var(0), rtol=3e-6)
+    np.testing.assert_allclose(y, (exact - exact.mean(0)) / np.sqrt(exact.var(0) + EPS), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_shows_in_the_statistics(value):
+    x = np.ones((100, 20), "float32")
+    x[5, 3] = value
+    call = forward_call(host(), jnp.asarray(x), eps=EPS, activation="identity")
+    y, average, var = map(np.asarray, call(x, np.ones(20, "float32"), np.zeros(20, "float32")))
+    assert np.isnan(var[3]) and not np.isfinite(average[3]) and np.isnan(y[:, 3]).all()
+    others = np.arange(20) != 3
+    assert not var[others].any() and (average[others] == 1).all()
+
+
 def test_bfloat16_is_computed_in_float32():
     (x, dy), affine = draw(100, 20)
     affine = [a.astype("float32") for a in affine]

@@ -9,8 +9,13 @@ can be normalised, and memory is read twice, which is all that there is to do:
     backward:  dy, x -> sums for each channel,   then dy, x -> dx
 
 The backward computes the activation's slope from `x` again, by the very instructions of the forward, instead of reading
-`y`. The squares are those of `x - pivot`, with the first row as pivot: there is no cancellation however far from zero
-the mean is. How a matrix is cut and summed: columns.py.
+`y`. How a matrix is cut and summed: columns.py.
+
+A variance from the sums of `x` and `x^2` would lose all its digits where the mean is far from zero. So each block of
+rows is summed as `x - pivot` with its own first row as pivot, and the means and the sums of squared deviations D of two
+sets of rows are merged (Chan et al. 1979), block after block, then task after task:
+
+    mean = mean1 + d n2 / (n1 + n2),    D = D1 + D2 + d^2 n1 n2 / (n1 + n2),    d = mean2 - mean1
 """
 
 from __future__ import annotations
@@ -44,23 +49,12 @@ def batchnorm_forward(
     rows, dtype = Rows(*x.shape), computed(x.dtype)
     partial, factor = k.scratch(2 * rows.tasks * rows.channels, dtype), k.scratch(rows.channels, dtype)
     lanes = k.lanes(dtype)
-
-    def terms(f: Work, block: Channels) -> Callable[[Index], list[Number]]:
-        pivots = block.load(f[x])
-
-        def term(place: Index) -> list[Number]:
-            shifted = [a - b for a, b in zip(block.load(f[x], place), pivots, strict=True)]
-            return [value for s in shifted for value in (s, s * s)]
-
-        return term
-
-    sum_columns(k, rows, partial, terms, 2)
+    _moments_of_tasks(k, rows, x, partial)
     with k.parallel(1) as f:
         for channel, count in f.vectors(rows.channels, dtype=dtype):
-            total = sum_tasks(f, partial, rows, 2, channel, count)
-            shift = total[0] * (1 / rows.rows)
-            spread = f.maximum(total[1] * (1 / rows.rows) - shift * shift, 0.0)
-            f[mean].store(f[x].load(channel, count, lanes) + shift, channel, count)
+            average, deviations = _merged_tasks(f, rows, partial, channel, count)
+            spread = f.maximum(0.0, deviations / rows.rows)  # a NaN stays
+            f[mean].store(average, channel, count)
             f[var].store(spread, channel, count)
             f[factor].store(f[scale].load(channel, count) / f.sqrt(spread + eps), channel, count)
     with k.parallel(rows.tasks) as f:
@@ -74,6 +68,60 @@ def batchnorm_forward(
                     added = block.load(f[buffer], r * rows.channels)
                     results = [result + value for result, value in zip(results, added, strict=True)]
                 block.store(f[y], [activate(f, result, activation) for result in results], r * rows.channels)
+
+
+def _moments_of_tasks(k: Kernel, rows: Rows, x: Buffer, partial: Buffer) -> None:
+    """A phase that puts the mean of each task's rows and their squared deviations, by channel, into `partial`."""
+    dtype = partial.dtype
+    with k.parallel(rows.tasks) as f:
+        mine = f[partial] + f.task * (2 * rows.channels)
+        for i, count in f.vectors(2 * rows.channels, dtype=dtype):
+            mine.store(f.zero(dtype), i, count)
+        start, _ = rows.share(f, f.task)
+        for row, end, channel, vectors, count in rows.blocks(f, f.lanes(dtype)):
+            block = Channels(channel, vectors, f.lanes(dtype), count)
+            pivots, total = block.load(f[x], row * rows.channels), f.tile(vectors, 2, f.zero(dtype))
+            for r in f.range(row, end, carry=total):
+                for v, value in enumerate(block.load(f[x], r * rows.channels)):
+                    shifted = value - pivots[v]
+                    total[v, 0] = total[v, 0] + shifted
+                    total[v, 1] = f.fma(shifted, shifted, total[v, 1])
+            before, size = _counts(f, dtype, start, row, end)
+            known = zip(block.load(mine), block.load(mine, rows.channels), strict=True)
+            averages, deviations = [], []
+            for v, moments in enumerate(known):
+                shift = total[v, 0] / size
+                new = pivots[v] + shift, total[v, 1] - total[v, 0] * shift
+                average, deviation = _merged(moments, new, before, size)
+                averages.append(average)
+                deviations.append(deviation)
+            block.store(mine, averages)
+            block.store(mine, deviations, rows.channels)
+
+
+def _counts(f: Work, dtype: str, start: Index, row: Index, end: Index) -> tuple[Number, Number]:
+    """How many rows there are from `start` to `row`, and from `row` to `end`."""
+    return f.convert(f.number(row - start), dtype), f.convert(f.number(end - row), dtype)
+
+
+def _merged_tasks(f: Work, rows: Rows, partial: Buffer, channel: Index, count: Index | None) -> tuple[Number, Number]:
+    """Mean and squared deviations of all rows, for one vector of channels."""
+    dtype = partial.dtype
+    total = f.tile(2, value=f.zero(dtype))
+    for task in f.range(rows.tasks, carry=total):
+        first, stop = rows.share(f, task)
+        before, size = _counts(f, dtype, 0, first, stop)
+        places = [(task * 2 + s) * rows.channels + channel for s in range(2)]
+        new = tuple(f[partial].load(place, count, f.lanes(dtype)) for place in places)
+        total[0], total[1] = _merged((total[0], total[1]), new, before, size)
+    return total[0], total[1]
+
+
+def _merged(known: tuple[Number, ...], new: tuple[Number, ...], before: Number, size: Number) -> tuple[Number, Number]:
+    """Mean and squared deviations of `before` rows and `size` more."""
+    (average, deviations), (new_average, new_deviations) = known, new
+    share, distance = size / (before + size), new_average - average
+    return average + distance * share, deviations + new_deviations + distance * distance * (before * share)
 
 
 @kernel

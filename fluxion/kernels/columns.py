@@ -40,18 +40,19 @@ class Rows:
     def tasks(self) -> int:
         return max(1, min(MOST_TASKS, self.rows * self.channels // TASK_NUMBERS, self.rows // BLOCK))
 
-    def share(self, f: Work) -> tuple[Index, Index]:
+    def share(self, f: Work, task: Index) -> tuple[Index, Index]:
         """First row of a task, and the row behind its last."""
         each = -(-self.rows // self.tasks)
-        first = f.minimum(f.task * each, self.rows)
+        first = f.minimum(task * each, self.rows)
         return first, f.minimum(first + each, self.rows)
 
     def blocks(self, f: Work, lanes: int) -> Iterator[tuple[Index, Index, Index, int, Index | None]]:
-        """The blocks of a task: first row, last row, first channel, vectors side by side, lanes of the last (or all).
+        """The blocks of a task: first row and the one behind the last, first channel, vectors side by side, and how
+        many lanes of the last are there (None: all).
 
         The body is emitted up to three times: for WIDE vectors, for one, and for the masked rest of the channels.
         """
-        start, stop = self.share(f)
+        start, stop = self.share(f, f.task)
         wide = self.channels // (WIDE * lanes) * WIDE * lanes
         whole = self.channels // lanes * lanes
         for row in f.range(start, stop, BLOCK):
@@ -126,7 +127,7 @@ def column_sums(k: Kernel, x: Buffer, *others: Buffer) -> None:
             numbers = block.load(f[x], place)
             for mask in masks:
                 passes = block.load(f[mask], place)
-                numbers = [f.select(p <= 0.0, 0.0, number) for p, number in zip(passes, numbers, strict=True)]
+                numbers = [f.select(p > 0.0, number, 0.0) for p, number in zip(passes, numbers, strict=True)]
             return numbers
 
         return term

@@ -108,7 +108,7 @@ class Channels:
         vectors = self._load(self.pointer, place, count, exists)
         if self.mask is not None:
             masks = self._load(self.mask, place, count, exists)
-            vectors = [self.f.select(mask <= 0.0, 0.0, numbers) for mask, numbers in zip(masks, vectors, strict=True)]
+            vectors = [self.f.select(mask > 0.0, numbers, 0.0) for mask, numbers in zip(masks, vectors, strict=True)]
         return vectors if self.copies == 1 else [copy for vector in vectors for copy in self._spread(vector)]
 
     def _load(self, pointer: Pointer, place: Index, count: Lanes, exists: Any) -> Parts:

@@ -130,7 +130,7 @@ class _Gradient:
                 output, count = task.output(block, v)
                 numbers = f[self.dy].load(source + output, count)
                 for mask in self.masks:
-                    numbers = f.select(f[mask].load(source + output, count) <= 0.0, 0.0, numbers)
+                    numbers = f.select(f[mask].load(source + output, count) > 0.0, numbers, 0.0)
                 target.store(numbers, block * self.problem.dy_block + v * self.problem.lanes)
 
     def _add_chunk(self, f: Work, task: Task, chunk: Chunk, column: Index) -> None:

@@ -185,7 +185,7 @@ def _copy(
         for place in places:
             numbers = source.load(place + i, rest, lanes)
             if mask is not None:
-                numbers = f.select(mask.load(place + i, rest, lanes) <= 0.0, 0.0, numbers)
+                numbers = f.select(mask.load(place + i, rest, lanes) > 0.0, numbers, 0.0)
             rows.append(numbers)
         for v, numbers in enumerate(weave(f, rows)):
             target.store(numbers, i * cell + v * lanes, None if rest is None else rest * cell - v * lanes)

@@ -64,5 +64,5 @@ def load(f: Function, source: Pointer, mask: Pointer | None, place: Index, count
     numbers = source.load(place, count, lanes)
     if mask is None:
         return numbers
-    kept: Number = f.select(mask.load(place, count, lanes) <= 0.0, 0.0, numbers)
+    kept: Number = f.select(mask.load(place, count, lanes) > 0.0, numbers, 0.0)
     return kept

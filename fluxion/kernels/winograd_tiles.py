@@ -158,7 +158,7 @@ class Pixels:
         vector = self.pixels[i, j].load(channel, count)
         if self.masks is None:
             return vector
-        return self.f.select(self.masks[i, j].load(channel, count) <= 0.0, 0.0, vector)
+        return self.f.select(self.masks[i, j].load(channel, count) > 0.0, vector, 0.0)
 
     def prefetch(self, channel: Index, step: int) -> None:
         """Asks for what the tile `step` columns to the right reads and this one does not.
