@@ -117,6 +117,27 @@ def test_a_sum_that_is_another_function_stays_by_itself():
     np.testing.assert_allclose(block(X), in_pieces(block, X), rtol=1e-5)
 
 
+def test_only_arrays_are_summed_by_a_layer():
+    conv = fx.Conv((1, 1), 4, 4)
+    for other in (lambda x: None, lambda x: (x, x)):
+        with pytest.raises(TypeError):
+            fx.Parallel(operator.add, other, conv)(X)
+
+    class Seven:
+        def __add__(self, other):
+            return 7
+
+    assert fx.Parallel(operator.add, lambda x: Seven(), conv)(X) == 7
+
+
+@pytest.mark.parametrize("field", ["scale", "bias", "var"])
+def test_a_norm_of_the_wrong_shape_is_refused_behind_a_convolution_too(field):
+    chain = fx.Chain(fx.Conv((3, 3), 4, 8), fx.BatchNorm(8))
+    setattr(chain[1], field, jnp.ones(1))
+    with pytest.raises(fx.SizeError, match=rf"expects {field} of shape \(8,\)(.|\n)*in model.layers\[1\]"):
+        chain(X)
+
+
 def test_errors_in_a_residual_block_name_the_layer():
     wrong = fx.Chain(fx.SkipConnection(fx.Chain(fx.Conv((1, 1), 4, 4), fx.BatchNorm(5)), operator.add), fx.relu)
     with pytest.raises(fx.SizeError, match=r"in model.layers\[0\].layer.layers\[1\]"):

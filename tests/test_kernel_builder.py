@@ -1,5 +1,6 @@
 """The builder: each construct of generated code against what it means in Python."""
 
+import math
 from dataclasses import replace
 
 import jax
@@ -338,6 +339,48 @@ def test_equality_in_python_is_an_error():
         build(lambda f, x, y: x[0] == 1.0)
     with pytest.raises(TypeError, match=r"write a.equals\(b\)"):
         build(lambda f, x, y: x[0] != x[1])
+
+
+@kernel
+def numbered(k, x, y, *, value):
+    kind = {bool: 2.0, int: 3.0}.get(type(value), 4.0)
+    with k.parallel(1) as f:
+        f[y][0] = f.constant(math.copysign(kind, value), "float32")
+
+
+def test_parameters_that_are_equal_but_not_the_same_have_kernels_of_their_own():
+    x = jnp.ones(1)
+    made = [numbered(x, outputs=x, value=value).item() for value in (1, True, 1.0, 0.0, -0.0)]
+    assert made == [3.0, 2.0, 4.0, 4.0, -4.0]
+
+
+def test_phases_and_types_that_make_no_sense():
+    def of(tasks):
+        @kernel
+        def mistaken(k, x, y):
+            for count in tasks:
+                with k.parallel(count):
+                    pass
+
+        return lambda: mistaken(jnp.ones(4), outputs=jnp.ones(4))
+
+    for tasks in ([0], [1.5]):
+        with pytest.raises(ValueError, match=r"k.parallel takes the number of tasks, an int of at least 1, got"):
+            of(tasks)()
+    with pytest.raises(RuntimeError, match="a kernel needs a phase that writes its results"):
+        of([])()
+
+    @kernel
+    def nested(k, x, y):
+        with k.parallel(1), k.parallel(1):
+            pass
+
+    with pytest.raises(RuntimeError, match="end one phase before the next"):
+        nested(jnp.ones(4), outputs=jnp.ones(4))
+    with pytest.raises(TypeError, match=r"kernels take arrays of bool, int8, .* got one of float16"):
+        numbered(jnp.ones(1, "float16"), outputs=jnp.ones(1), value=1)
+    with pytest.raises(TypeError, match="numbers of type float32 have no //"):
+        build(lambda f, x, y: x[0] // 2.0)
 
 
 def test_a_choice_between_floats_of_python_has_no_type():

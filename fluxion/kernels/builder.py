@@ -332,7 +332,8 @@ class Function:
     ) -> Iterator[tuple[Any, Index | None]]:
         """Steps of one vector each: pairs of position and count of lanes, for `load` and `store`.
 
-        The body runs twice: for the loop over whole vectors, whose count is None, and for the masked rest.
+        `dtype` is the type of the numbers, on which the lanes of a vector depend. The body runs twice: for the loop
+        over whole vectors, whose count is None, and for the masked rest.
         """
         if stop is None:
             start, stop = 0, start

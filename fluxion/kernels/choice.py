@@ -137,7 +137,7 @@ def _read(path: pathlib.Path | None) -> dict[str, str]:
         content = json.loads(path.read_text()) if path else {}
     except (OSError, ValueError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return {key: name for key, name in content.items() if isinstance(name, str)} if isinstance(content, dict) else {}
 
 
 def _keep(path: pathlib.Path | None, key: str, name: str) -> None:

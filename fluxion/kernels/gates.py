@@ -1,7 +1,7 @@
 """Kernels that XLA can have before their machine code is there.
 
 XLA asks for a kernel's address when it compiles a program, but jumps there no sooner than when the program runs. So
-LLVM compiles kernels in threads of their own while Python writes the next ones and XLA compiles the program:
+LLVM compiles kernels in a thread of its own while Python writes the next ones and XLA compiles the program:
 
     Python   | write A | write B | write C |  XLA compiles  | run A, B, C
     LLVM               | compile A | compile B | compile C |
@@ -12,8 +12,10 @@ What XLA gets is a gate, a few instructions that jump to the code when it is the
 from __future__ import annotations
 
 import ctypes
-import threading
+import traceback
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 
 from fluxion.kernels import abi, ir, objects
 from fluxion.kernels.bridge import write_gates
@@ -21,8 +23,10 @@ from fluxion.kernels.machine import Machine
 
 COUNT = 64  # gates that are made at a time
 
-_free: list[tuple[int, int, int]] = []  # of each gate its address, where the code's address goes, and that of `broken`
-_running: set[threading.Thread] = set()
+# Of each gate its address, where the code's address goes, and that of `broken`. Whoever takes one holds a lock.
+_free: list[tuple[int, int, int]] = []
+_compiler = ThreadPoolExecutor(1, "fluxion kernels")  # LLVM's bindings let one thread in at a time
+_last: deque[Future[None]] = deque(maxlen=1)
 
 
 def made_meanwhile(make: Callable[[], int], machine: Machine) -> int:
@@ -33,29 +37,27 @@ def made_meanwhile(make: Callable[[], int], machine: Machine) -> int:
     if not _free:
         _free.extend(_new_gates(machine))
     address, slot, broken = _free.pop()
-    thread = threading.Thread(target=_open, args=(make, slot, broken), name="fluxion kernel")
-    _running.add(thread)
     try:
-        thread.start()
+        _last.append(_compiler.submit(_open, make, slot, broken))
     except RuntimeError:  # no more threads: the process ends, or has too many
-        _running.discard(thread)
         _open(make, slot, broken)
     return address
 
 
 def finish() -> None:
     """Waits until all kernels are there."""
-    for thread in list(_running):
-        thread.join()
+    for future in list(_last):  # they come one after the other
+        future.result()
 
 
 def _open(make: Callable[[], int], slot: int, broken: int) -> None:
     address = broken
     try:
         address = make()
+    except Exception:
+        traceback.print_exc()
     finally:
         ctypes.c_void_p.from_address(slot).value = address
-        _running.discard(threading.current_thread())
 
 
 def _new_gates(machine: Machine) -> list[tuple[int, int, int]]:

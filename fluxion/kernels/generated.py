@@ -24,7 +24,7 @@ from fluxion.kernels import abi, gates, ir, objects
 from fluxion.kernels.bridge import Phase, write_handler
 from fluxion.kernels.builder import Function
 from fluxion.kernels.machine import Machine, host
-from fluxion.kernels.values import Number, Pointer, ir_type, item_bytes
+from fluxion.kernels.values import TYPES, Number, Pointer, ir_type, item_bytes
 
 ALIGNMENT = 64  # bytes of a cache line, and of the widest vector
 
@@ -97,6 +97,10 @@ class Kernel:
         self.scratch_bytes = 0
         self._operands = len(operands)
         self._phases: list[Phase] = []
+        self._open = False
+        for buffer in self.buffers:
+            if buffer.dtype not in TYPES:
+                raise TypeError(f"kernels take arrays of {', '.join(TYPES)}, got one of {buffer.dtype}")
 
     def lanes(self, dtype: str = "float32") -> int:
         """How many numbers of this type a vector holds."""
@@ -122,9 +126,15 @@ class Kernel:
     @contextlib.contextmanager
     def parallel(self, tasks: int) -> Iterator[Work]:
         """A phase of so many tasks, which run in any order and at the same time, when the phase before is done."""
+        if not isinstance(tasks, int) or tasks < 1:
+            raise ValueError(f"k.parallel takes the number of tasks, an int of at least 1, got {tasks!r}")
+        if self._open:
+            raise RuntimeError("k.parallel within k.parallel: end one phase before the next")
+        self._open = True
         work = Work(self.module, self.machine, f"phase{len(self._phases)}")
         yield work
         work.finish()
+        self._open = False
         self._phases.append(Phase(work.function, tasks))
 
     @contextlib.contextmanager
@@ -136,6 +146,8 @@ class Kernel:
 
     def text(self, header: abi.Header) -> str:
         """The whole kernel in LLVM's language."""
+        if not self._phases:
+            raise RuntimeError("a kernel needs a phase that writes its results: with k.parallel(tasks) as f: ...")
         results = [buffer.size * item_bytes(buffer.dtype) for buffer in self.buffers[self._operands :]]
         written = [0] * self._operands + results + [self.scratch_bytes] * bool(self.scratch_bytes)
         write_handler(self.module, header, self._phases, written, self.machine.workers)
@@ -159,7 +171,8 @@ _ready: weakref.WeakKeyDictionary[Callable[..., None], dict[Any, _Ready]] = weak
 def _key(operands: Sequence[Any], results: Sequence[Any], machine: Machine, parameters: dict[str, Any]) -> Any:
     """What the code depends on, beside the function that writes it."""
     shapes = tuple((tuple(a.shape), np.dtype(a.dtype).name) for a in (*operands, *results))
-    return shapes, len(operands), machine, tuple(sorted(parameters.items()))
+    # By their text: 1, 1.0 and True are equal, and so are 0.0 and -0.0.
+    return shapes, len(operands), machine, tuple(sorted((name, repr(value)) for name, value in parameters.items()))
 
 
 class GeneratedKernel:
@@ -215,7 +228,7 @@ class GeneratedKernel:
             make = lambda: objects.load(_compiled(name, text, facts, machine), "handler", machine)
             # Only the library's own code is sure to be sound: what is wrong with other is told here and now.
             address = gates.made_meanwhile(make, machine) if self._ours else make()
-        jax.ffi.register_ffi_target(name, objects.capsule(address), platform="cpu")
+        _make_known(name, address)
         _registered[name] = _Ready(name, facts["scratch_bytes"])
         return _registered[name]
 
@@ -245,6 +258,14 @@ class GeneratedKernel:
         where = self._build.__module__, self._build.__qualname__
         digest = hashlib.sha256(repr((facts, where, source, key)).encode()).hexdigest()[:24]
         return f"fluxion_{self._build.__name__}_{digest}", written
+
+
+def _make_known(name: str, address: int) -> None:
+    try:
+        jax.ffi.register_ffi_target(name, objects.capsule(address), platform="cpu")
+    except Exception as error:  # of XLA's, whose class JAX does not name
+        if "Duplicate" not in str(error):  # an interrupt came after it had been registered, and before it was noted
+            raise
 
 
 def _compiled(name: str, text: str, facts: dict[str, Any], machine: Machine) -> bytes:
@@ -279,7 +300,7 @@ def kernel(build: Callable[..., None]) -> GeneratedKernel:
     >>> @fx.kernels.kernel
     ... def double(k, x, y):
     ...     with k.parallel(tasks=1) as f:
-    ...         for i, count in f.vectors(x.size):
+    ...         for i, count in f.vectors(x.size, dtype=x.dtype):
     ...             f[y].store(f[x].load(i, count) * 2.0, i, count)
     >>> x = jnp.arange(5.0)
     >>> double(x, outputs=x).tolist()

@@ -44,6 +44,7 @@ class use:
     than that of a direct sum, which leaves out Winograd's 4 x 4 tiles. `deterministic=True` decides by the cost model
     alone: without it, kernels that are expected to be about as fast as each other are timed when they first meet a
     shape, and the winner is kept on disk. None leaves a setting as it is. Switching compiles anew.
+    Blocks of several threads share the setting: let them not overlap.
 
     ValueError for other values.
 
@@ -66,9 +67,11 @@ class use:
         self._before = _mode.get_global()
         wishes = {"kernels": kernels, "precise": precise, "deterministic": deterministic}
         changes: dict[str, Any] = {name: wish for name, wish in wishes.items() if wish is not None}
-        _mode.set_global(replace(self._before, **changes))
+        self._wanted = replace(self._before, **changes)
+        _mode.set_global(self._wanted)
 
     def __enter__(self) -> use:
+        _mode.set_global(self._wanted)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -81,7 +81,7 @@ def recall(name: str) -> tuple[dict[str, Any], bytes] | None:
     try:
         head, _, code = (place / f"{name}.o").read_bytes().partition(b"\n")
         kept = json.loads(head)
-        return (kept["facts"], code) if kept["sha256"] == hashlib.sha256(code).hexdigest() else None
+        return (kept["facts"], code) if kept["sha256"] == _checksum(kept["facts"], code) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -91,8 +91,12 @@ def remember(name: str, facts: dict[str, Any], code: bytes) -> None:
     place = folder()
     if place is None:
         return
-    head = json.dumps({"facts": facts, "sha256": hashlib.sha256(code).hexdigest()}).encode()
+    head = json.dumps({"facts": facts, "sha256": _checksum(facts, code)}).encode()
     write_atomically(place / f"{name}.o", head + b"\n" + code)
+
+
+def _checksum(facts: dict[str, Any], code: bytes) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + code).hexdigest()
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:

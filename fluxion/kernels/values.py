@@ -31,6 +31,7 @@ _BYTES = {"bool": 1, "int8": 1, "uint8": 1, "int16": 2, "int32": 4, "int64": 8} 
     "float64": 8,
     "bfloat16": 2,
 }
+TYPES = tuple(_BYTES)
 _FLOAT_OPS = {"+": "fadd", "-": "fsub", "*": "fmul", "/": "fdiv"}
 _INT_OPS = {"+": "add", "-": "sub", "*": "mul", "//": "udiv", "%": "urem", "&": "and", "|": "or", "^": "xor"}
 _INT_OPS |= {"<<": "shl", ">>": "lshr"}
@@ -93,6 +94,8 @@ class Number:
                 return folded
         if isinstance(other, Number) and other.lanes is not None and self.lanes is None:
             return other.like(self)._arithmetic(symbol, other, swapped)
+        if symbol not in (_FLOAT_OPS if self.is_float else _INT_OPS):
+            raise TypeError(f"numbers of type {self.dtype} have no {symbol}")
         left, right = (self.like(other), self) if swapped else (self, self.like(other))
         name = (_FLOAT_OPS if self.is_float else _INT_OPS)[symbol]
         flag = " nsw" if self.dtype == "int64" and symbol in "+-*" else ""

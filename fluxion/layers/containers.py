@@ -287,7 +287,7 @@ class Parallel(Joined):
 
 @finds_last_pass(Parallel)
 def _last_pass_of_parallel(both: Parallel) -> LastPass | None:
-    second = sum_pass(both.layers[1], both.connection) if len(both.layers) == 2 else None
+    second = sum_pass(both.layers[1], both.connection, second=True) if len(both.layers) == 2 else None
     if second is None:
         return None
 

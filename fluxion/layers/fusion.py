@@ -22,6 +22,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fluxion.layers.base import is_watched
 from fluxion.layers.conv import Conv, DepthwiseConv
@@ -74,10 +75,22 @@ def last_pass(layer: Any) -> LastPass | None:
     return finder(layer) if finder and not is_watched() else None
 
 
-def sum_pass(layer: Any, connection: Function) -> LastPass | None:
-    """The last pass of a layer that can take in the sum which `connection` is; None where there is no such thing."""
+def sum_pass(layer: Any, connection: Function, *, second: bool = False) -> LastPass | None:
+    """The last pass of a layer that can take in the sum which `connection` is; None where there is no such thing.
+
+    The layer's output is the first operand of the sum, or the second.
+    """
     found = last_pass(layer) if any(connection is addition for addition in _ADDITIONS) else None
-    return found if found and found.activation is identity else None
+    if found is None or found.activation is not identity:
+        return None
+
+    def finished(x: Any, activation: Function, residual: Any) -> Any:
+        if isinstance(residual, (jax.Array, np.ndarray)):
+            return found.finished(x, activation, residual)
+        terms = (residual, found(x)) if second else (found(x), residual)
+        return activation(connection(*terms))  # whatever that means, or the error that it is
+
+    return LastPass(identity, finished)
 
 
 def fused(layers: Sequence[Any]) -> tuple[Function, int]:
@@ -114,8 +127,11 @@ def _is_fixed_norm(norm: Any, after: Any) -> bool:
         return False
     if inside_gradient() or is_training(norm.active) or norm.mean is None or norm.var is None:
         return False
-    arrays = [a for a in (after.weight, after.bias, norm.mean, norm.var, norm.scale, norm.bias) if a is not None]
-    return all(array.dtype == jnp.float32 for array in arrays) and norm.mean.shape == (after.outputs,)
+    channels = [a for a in (after.bias, norm.mean, norm.var, norm.scale, norm.bias) if a is not None]
+    arrays = [after.weight, *channels]
+    if not all(isinstance(array, jax.Array) and array.dtype == jnp.float32 for array in arrays):
+        return False
+    return all(array.shape == (after.outputs,) for array in channels)
 
 
 def _normalised(conv: Any, norm: Any) -> LastPass:

@@ -94,7 +94,7 @@ def _plain_largest(x: Array, *, windows: Windows) -> tuple[Array]:
 
 def _plain_largest_at(x: Array, *, windows: Windows) -> tuple[Array, Array]:
     (y,), sizes = _plain_largest(x, windows=windows), x.shape[1:-1]
-    positions = jnp.zeros(y.shape, jnp.int8)
+    positions = jnp.zeros_like(y, jnp.int8)
     for number, taps in reversed(list(_taps(windows))):  # so that the first one has the last word
         value = _at_tap(x, taps, y.shape[1:-1], windows, 0)
         largest = ((value == y) | jnp.isnan(value)) & _exists(sizes, taps, y.shape[1:-1], windows)
@@ -103,7 +103,7 @@ def _plain_largest_at(x: Array, *, windows: Windows) -> tuple[Array, Array]:
 
 
 def _plain_picked(x: Array, positions: Array, *, windows: Windows, sizes: tuple[int, ...]) -> tuple[Array]:
-    total = jnp.zeros(positions.shape, x.dtype)
+    total = jnp.zeros_like(positions, x.dtype)
     for number, taps in _taps(windows):
         value = _at_tap(x, taps, positions.shape[1:-1], windows, 0)
         total = jnp.where(positions == number, value, total)
@@ -111,15 +111,15 @@ def _plain_picked(x: Array, positions: Array, *, windows: Windows, sizes: tuple[
 
 
 def _plain_scattered(y: Array, positions: Array, *, windows: Windows, sizes: tuple[int, ...]) -> tuple[Array]:
-    total = jnp.zeros((y.shape[0], *sizes, y.shape[-1]), y.dtype)
+    parts = []
     for number, taps in reversed(list(_taps(windows))):  # so that each sum is in the order of the windows
         ends = []
         axes = zip(taps, y.shape[1:-1], sizes, windows.strides, windows.pads, strict=True)
         for tap, count, size, stride, (low, _) in axes:
             ends.append((tap - low, size - (tap - low) - (count - 1) * stride - 1, stride - 1))
         here = jnp.where(positions == number, y, 0)
-        total = total + jax.lax.pad(here, jnp.zeros((), y.dtype), [(0, 0, 0), *ends, (0, 0, 0)])
-    return (total,)
+        parts.append(jax.lax.pad(here, jnp.zeros((), y.dtype), [(0, 0, 0), *ends, (0, 0, 0)]))
+    return (functools.reduce(jnp.add, parts),)
 
 
 def _taps(windows: Windows) -> Iterator[tuple[int, tuple[int, ...]]]:
