@@ -165,12 +165,22 @@ def test_machine_code_is_kept_and_used_again(cache, monkeypatch):
     assert code() == compiled
 
 
-@pytest.mark.parametrize("damage", [lambda b: b[:-1], lambda b: b"", lambda b: b[:-9] + b"\0" * 9, lambda b: b"{}\n"])
+DAMAGES = [
+    lambda b: b[:-1],
+    lambda b: b"",
+    lambda b: b[:-9] + b"\0" * 9,
+    lambda b: b"{}\n",
+    lambda b: b.replace(b'"facts": {}', b'"facts": {"scratch_bytes": 64}', 1),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_file_is_made_anew(cache, damage):
     compiled = code()
     (file,) = cache.iterdir()
     sound = file.read_bytes()
     file.write_bytes(damage(sound))
+    assert file.read_bytes() != sound
     assert code() == compiled
     assert file.read_bytes() == sound
 

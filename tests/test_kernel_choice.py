@@ -75,7 +75,7 @@ def test_what_another_process_found_meanwhile_is_kept(tmp_path):
     assert len(json.loads(file.read_text())) == 3
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{", '{"a problem | a | b": "gone"}', '{"a problem | a | b": 3}'])
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"a problem | a | b": "gone"}', '{"a problem | a | b": [3]}'])
 def test_a_damaged_file_of_winners_is_made_anew(tmp_path, content):
     assert chosen(candidates(1.0, 1.01)) in ("a", "b")
     (file,) = (tmp_path / "fluxion" / "kernels").glob("winners-*.json")

@@ -79,6 +79,8 @@ def sharding_in_types():
         w = jax.device_put(weight, NamedSharding(mesh, P()))
         value, (dx, dw) = jax.jit(jax.value_and_grad(loss, (0, 1)))(x, w)
         assert jax.typeof(dx).sharding.spec[0] == "data"
+        pooled = jax.jit(jax.grad(lambda x: (fx.max_pool(x, (2, 2)) ** 2).sum()))(x)
+        assert jax.typeof(pooled).sharding.spec[0] == "data"
         assert_same((value, (dx, dw)), expected)
 
 
