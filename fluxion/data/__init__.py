@@ -14,6 +14,7 @@ from fluxion.data.arrays import (
 from fluxion.data.balance import oversample, undersample
 from fluxion.data.digits import digits
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
+from fluxion.data.formats import read_idx, read_mat, read_parquet
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
 from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
@@ -62,6 +63,9 @@ __all__ = [
     "oversample",
     "pad_sequences",
     "randobs",
+    "read_idx",
+    "read_mat",
+    "read_parquet",
     "rescale",
     "rpad_constant",
     "shuffleobs",
