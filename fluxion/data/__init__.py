@@ -12,11 +12,28 @@ from fluxion.data.arrays import (
     unstack,
 )
 from fluxion.data.balance import oversample, undersample
-from fluxion.data.digits import digits
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
 from fluxion.data.formats import read_idx, read_mat, read_parquet
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
+from fluxion.data.named import (
+    CIFAR10,
+    CIFAR100,
+    EMNIST,
+    IMDB,
+    KMNIST,
+    MNIST,
+    SVHN,
+    BostonHousing,
+    Cora,
+    FashionMNIST,
+    Iris,
+    Omniglot,
+    TinyShakespeare,
+    Titanic,
+    Wine,
+    digits,
+)
 from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
@@ -34,8 +51,23 @@ from fluxion.data.views import (
 )
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "EMNIST",
+    "IMDB",
+    "KMNIST",
+    "MNIST",
+    "SVHN",
+    "BostonHousing",
+    "Cora",
     "DataLoader",
+    "FashionMNIST",
+    "Iris",
     "ObsView",
+    "Omniglot",
+    "TinyShakespeare",
+    "Titanic",
+    "Wine",
     "batch",
     "batch_sequence",
     "batched_searchsorted",

@@ -16,14 +16,14 @@ from fluxion.data.formats.cursor import AnyPath, contents
 def csv_columns(path: AnyPath, types: Mapping[str, type], missing: str = "") -> dict[str, np.ndarray]:
     """The columns named in `types` of a CSV file (RFC 4180, UTF-8) with a line of names.
 
-    float   float32, NaN where `missing`
+    float   float64, NaN where `missing`
     int     int32; a missing one is an error
     str     objects: text, or None where `missing`
 
     Raises CorruptFileError, with the line, for columns that lack and values that are not of their type.
     """
     try:
-        rows = list(csv.reader(io.StringIO(str(contents(path), "utf-8"), newline=""), strict=True))
+        rows = list(csv.reader(io.StringIO(str(contents(path), "utf-8"), newline="")))
     except (csv.Error, UnicodeDecodeError) as error:
         raise CorruptFileError(path, f"no table as text ({error})") from None
     names = rows[0] if rows else []
@@ -38,13 +38,12 @@ def csv_columns(path: AnyPath, types: Mapping[str, type], missing: str = "") -> 
 
 
 def _typed(path: AnyPath, name: str, texts: tuple[str, ...], kind: type, missing: str) -> np.ndarray:
-    values = np.empty(len(texts), {float: np.float32, int: np.int32, str: object}[kind])
+    values = np.empty(len(texts), {float: np.float64, int: np.int32, str: object}[kind])
     convert: Callable[[str], Any] = kind
     none = {float: np.nan, str: None}
     for row, text in enumerate(texts):
         try:
-            with np.errstate(over="ignore"):  # a number beyond float32 is infinite
-                values[row] = none[kind] if text == missing and kind in none else convert(text)
+            values[row] = none[kind] if text == missing and kind in none else convert(text)
         except (ValueError, OverflowError):
             what = {float: "number", int: "whole number"}[kind]
             raise CorruptFileError(path, f"{name} in row {row + 2} is {text!r}, no {what}") from None
