@@ -110,13 +110,18 @@ class DeflatedCursor(Cursor):
 
     def _inflate(self, count: int) -> bytes:
         """Up to `count` bytes; none at the end of the data."""
+        piece = b""
         try:
-            piece = self._stream.decompress(self._input, count)
-            self._input = self._stream.unconsumed_tail
-            while not piece and self._stream.eof and self._stream.unused_data:  # the next member of a gzip file
-                self._input, self._stream = self._stream.unused_data, zlib.decompressobj(self._wbits)
+            while not piece:
+                if self._stream.eof:
+                    if not self._stream.unused_data:
+                        break
+                    self._input = self._stream.unused_data  # the next member of a gzip file
+                    self._stream = zlib.decompressobj(self._wbits)
                 piece = self._stream.decompress(self._input, count)
                 self._input = self._stream.unconsumed_tail
+                if not self._stream.eof:
+                    break
         except zlib.error as error:
             raise self.wrong(f"its compressed data is damaged ({error})") from None
         return piece

@@ -61,7 +61,7 @@ def described(data: bytes, path: AnyPath) -> Description:
         groups = [(_number(group[3]), [chunk[3] for chunk in group[1]]) for group in fields[4]]
         if any(not isinstance(chunk, dict) for _, chunks in groups for chunk in chunks):
             raise TypeError("a column is no struct")
-    except (LookupError, TypeError, ValueError, StopIteration) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
         raise cursor.wrong(f"its description is damaged ({type(error).__name__}: {error})") from None
     if any(len(chunks) != len(columns) for _, chunks in groups) or sum(number for number, _ in groups) != rows:
         raise cursor.wrong("its groups of rows do not have the columns and the rows of the file")
