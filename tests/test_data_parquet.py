@@ -152,6 +152,7 @@ def test_damaged_files(tmp_path, data, message):
 
 def test_rows_that_the_file_cannot_hold(tmp_path, monkeypatch):
     monkeypatch.setattr("fluxion.data.formats.parquet.reader._CELLS", 0)
+    monkeypatch.setattr("fluxion.data.formats.parquet.reader.DEFLATE", 1)
     pq.write_table(pa.table({"a": pa.array([None] * 3_000_000, pa.int64())}), tmp_path / "x.parquet")
     with pytest.raises(CorruptFileError, match=r"3000000 rows are more than .* bytes can hold"):
         read_parquet(tmp_path / "x.parquet")

@@ -87,7 +87,7 @@ def fetch(file: RemoteFile, target: Path, progress: bool) -> None:
                     reasons[url] = str(error)
                 except OSError as error:
                     reasons[url] = str(error) or type(error).__name__
-        if not part.stat().st_size:
+        if part.exists() and not part.stat().st_size:
             part.unlink()
     raise DownloadError("; ".join(f"{url}: {reason}" for url, reason in reasons.items()))
 
@@ -121,8 +121,9 @@ def _transfer(url: str, part: Path, file: RemoteFile, progress: bool) -> None:
     problem = file.problem(part)
     if problem:
         part.unlink()
-        # what was resumed may be of another version of the file; one that came in one piece is what the mirror has
-        raise OSError(problem) if start else _HopelessError(problem)
+        # what was resumed may be of another version of the file, and what has no known size may lack its end; only one
+        # that came in one piece is what the mirror has
+        raise OSError(problem) if start or file.size is None else _HopelessError(problem)
 
 
 def _ask(url: str, part: Path, start: int, file: RemoteFile, progress: bool) -> int:
