@@ -96,7 +96,8 @@ def _numbers(cursor: Cursor, order: str, flags: int, shape: tuple[int, ...], nam
         raise cursor.wrong(f"variable {name!r} is {what}, which is not read; names= can leave it out")
     array = _part(cursor, order, shape, name).astype(_CLASSES[kind], copy=False)
     if flags & _COMPLEX:
-        array = array + 1j * _part(cursor, order, shape, name).astype(array.dtype)
+        real, array = array, np.empty(array.shape, np.result_type(array.dtype, np.complex64))
+        array.real, array.imag = real, _part(cursor, order, shape, name)
     return array.astype(bool) if flags & _LOGICAL else array
 
 

@@ -14,7 +14,7 @@ from fluxion.data.errors import CorruptFileError
 from fluxion.data.formats.cursor import AnyPath, Cursor
 
 _MARK = object()
-_ARRAY, _DTYPE, _RECORD, _TEXT, _DICT = "array", "dtype", "record", "text", "dict"
+_ARRAY, _DTYPE, _RECORD, _TEXT, _DICT, _EMPTY = "array", "dtype", "record", "text", "dict", "empty"
 _GLOBALS = {
     "numpy.core.multiarray _reconstruct": _ARRAY,
     "numpy._core.multiarray _reconstruct": _ARRAY,
@@ -30,6 +30,7 @@ _GLOBALS = {
     "__builtin__ list": None,
     "builtins list": None,
     "_codecs encode": _TEXT,
+    "__builtin__ bytes": _EMPTY,  # how Python 3 writes no bytes for Python 2
 }
 
 
@@ -184,7 +185,7 @@ class _Machine:
             if not re.fullmatch(r"[|<>=]?(b1|[iu][1248]|f[248]|c8|c16)", name):
                 raise self.cursor.wrong(f"the pickle has an array of type {name!r}, which holds no plain numbers")
             return _Type(np.dtype(name))
-        return {_ARRAY: lambda: np.zeros(0), _RECORD: Record, _DICT: dict}[makes]()
+        return {_ARRAY: lambda: np.zeros(0), _RECORD: Record, _DICT: dict, _EMPTY: bytes}[makes]()
 
     def build(self) -> None:
         target, state = self.pop_tuple(2)

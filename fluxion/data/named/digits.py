@@ -21,7 +21,7 @@ class Digits(ImageData):
         "doi 10.24432/C50P49"
     )
     class_names = tuple("0123456789")
-    shape = (8, 8, 1)
+    image_shape = (8, 8, 1)
     sizes = (1437, 360)
     white = 16
 

@@ -152,7 +152,7 @@ class Cora(NamedData):
         rng, classes, words = self.rng("graph"), len(self.class_names), 1433
         labels = np.arange(count, dtype=np.int32) % classes
         own = np.arange(words) % classes == labels[:, None]
-        features = (rng.random((count, words)) < np.where(own, 0.03, 0.006)).astype(np.float32)
+        features = (rng.random((count, words)) < np.where(own, 0.06, 0.006)).astype(np.float32)
         wanted = round(count * 5278 / 2708)  # citations, each of them two edges
         one, other, any_paper = rng.integers(0, count, (3, 8 * wanted))
         alike = np.where(rng.random(8 * wanted) < 0.8, other - labels[other] + labels[one], any_paper)

@@ -21,7 +21,7 @@ Images = tuple[np.ndarray, np.ndarray]
 class ImageData(SplitData):
     """Images `(N, H, W, C)` from 0 to 1 and labels `(N,)` as int32; with `dtype=np.uint8` the bytes of the files."""
 
-    shape: ClassVar[tuple[int, int, int]]
+    image_shape: ClassVar[tuple[int, int, int]]
     parts: ClassVar[tuple[str, ...]] = ("train", "test")
     sizes: tuple[int, ...]  # of the parts
     white: ClassVar[int] = 255
@@ -55,28 +55,29 @@ class ImageData(SplitData):
 
     def checked(self, images: np.ndarray, labels: np.ndarray, path: Path) -> Images:
         """`images` and `labels`, if they are of this data set's form."""
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape:
-            raise CorruptFileError(path, f"images of {images.dtype}{images.shape} instead of uint8(N, *{self.shape})")
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
+            wanted = f"uint8{('N', *self.image_shape)}"
+            raise CorruptFileError(path, f"images of {images.dtype}{images.shape} instead of {wanted}")
         return images, class_labels(self, labels, len(images), path)
 
     def make(self, part: str) -> tuple[np.ndarray, Any]:
         """Made-up images: the coarse pattern of each class, moved by up to two points, under noise."""
-        height, width, channels = self.shape
+        height, width, channels = self.image_shape
         classes = len(self.class_names)
         coarse = self.rng("patterns").uniform(0.1, 0.9, (classes, 7, 7, channels))
         patterns = coarse[:, np.arange(height) * 7 // height][:, :, np.arange(width) * 7 // width]
         rng = self.rng(part)
         labels = rng.permutation(np.arange(self.made_size(part)) % classes)
-        images = np.empty((len(labels), *self.shape), np.uint8)
+        images = np.empty((len(labels), *self.image_shape), np.uint8)
         for i, label in enumerate(labels):
             moved = np.roll(patterns[label], rng.integers(-2, 3, 2), axis=(0, 1))
-            noisy = moved + rng.normal(0, 0.1, self.shape).astype(np.float32)
+            noisy = moved + rng.normal(0, 0.1, self.image_shape).astype(np.float32)
             images[i] = (noisy.clip(0, 1) * self.white).round()
         return images, labels.astype(np.int32)
 
     def facts(self) -> list[tuple[str, str]]:
         sizes = self.sizes if self.made is None else [self.made_size(part) for part in self.parts]
-        form = f"images {self.shape} of {self.dtype}, labels int32"
+        form = f"images {self.image_shape} of {self.dtype}, labels int32"
         return [(part, f"{size:,} {form}") for part, size in zip(self.parts, sizes, strict=True)]
 
 
@@ -89,7 +90,7 @@ def idx_files(table: str, *hosts: str) -> dict[str, RemoteFile]:
 class IdxImages(ImageData):
     """Images of 28 x 28 points in the files of MNIST."""
 
-    shape = (28, 28, 1)
+    image_shape = (28, 28, 1)
     sizes = (60000, 10000)
     files: ClassVar[dict[str, RemoteFile]]
 
@@ -264,7 +265,7 @@ class EMNIST(ImageData):
         "G. Cohen, S. Afshar, J. Tapson, A. van Schaik 2017, EMNIST: an extension of MNIST to handwritten letters, "
         "arXiv:1702.05373"
     )
-    shape = (28, 28, 1)
+    image_shape = (28, 28, 1)
     file = RemoteFile(
         "gzip.zip",
         (

@@ -62,7 +62,7 @@ class Omniglot(ImageData):
     )
     class_names = (*_characters(_BACKGROUND), *_characters(_EVALUATION))
     background = len(_characters(_BACKGROUND))
-    shape = (105, 105, 1)
+    image_shape = (105, 105, 1)
     parts = ("train", "test", "small1", "small2")
     sizes = (19280, 13180, 2720, 3120)
     sums: ClassVar[dict[str, tuple[str, str, int]]] = {
@@ -101,9 +101,9 @@ class Omniglot(ImageData):
                 raise CorruptFileError(path, f"{name} is no drawing of a known character")
             images.append(grey_png(content, f"{path}:{name}"))
             labels.append(numbers[parts[1]])
-            if images[-1].shape != self.shape[:2]:
+            if images[-1].shape != self.image_shape[:2]:
                 raise CorruptFileError(path, f"{name} has the shape {images[-1].shape}")
-        stacked = np.reshape(images, (len(images), *self.shape)).astype(np.uint8)
+        stacked = np.reshape(images, (len(images), *self.image_shape)).astype(np.uint8)
         return self.checked(stacked, np.array(labels, np.int64), path)
 
     def make(self, part: str) -> Images:

@@ -23,7 +23,7 @@ _TORONTO = ("https://www.cs.toronto.edu/~kriz/", "http://www.cs.toronto.edu/~kri
 class _Cifar(ImageData):
     """Photographs in one archive: of the files for C, or, where only that is there, of those for Python."""
 
-    shape = (32, 32, 3)
+    image_shape = (32, 32, 3)
     sizes = (50000, 10000)
     source = "https://www.cs.toronto.edu/~kriz/cifar.html"
     licence = "not stated"
@@ -204,7 +204,7 @@ class SVHN(ImageData):
         "unsupervised feature learning, NIPS Workshop on Deep Learning and Unsupervised Feature Learning"
     )
     class_names = tuple("0123456789")
-    shape = (32, 32, 3)
+    image_shape = (32, 32, 3)
     parts = ("train", "test", "extra")
     sizes = (73257, 26032, 531131)
     sums: ClassVar[dict[str, tuple[str, int]]] = {
