@@ -1,10 +1,16 @@
-"""A server on this machine that sends files, and does so badly when it is told to."""
+"""A server on this machine that sends files, and does so badly when it is told to; archives for it to send."""
 
 import hashlib
+import inspect
+import io
+import tarfile
 import threading
+import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from fluxion.data.named.download import RemoteFile
 
 
 class WebServer:
@@ -75,3 +81,56 @@ def web(monkeypatch):
     server.server.shutdown()
     server.thread.join()
     server.server.server_close()
+
+
+def written(write):
+    file = io.BytesIO()
+    write(file)
+    return file.getvalue()
+
+
+def tar(entries):
+    def write(file):
+        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            for name, content in entries.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+
+    return written(write)
+
+
+def zipped(entries):
+    def write(file):
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content)
+
+    return written(write)
+
+
+@pytest.fixture
+def publish(web, monkeypatch):
+    """Lets a data set's files be those given, by name, on the server of the test."""
+
+    def publish(kind, files):
+        def record(file):
+            return RemoteFile(file.name, *published(file.name))
+
+        def published(name):
+            if name not in files:
+                return (web.url(f"{kind.__name__}/{name}"),), None, None
+            url, sha256, size = web.publish(f"{kind.__name__}/{name}", files[name])
+            return (url,), sha256, size
+
+        for name, value in inspect.getmembers(kind):
+            if isinstance(value, RemoteFile):
+                monkeypatch.setattr(kind, name, record(value))
+            elif isinstance(value, dict) and name == "files":
+                monkeypatch.setattr(kind, name, {key: record(file) for key, file in value.items()})
+            elif isinstance(value, tuple) and name == "files":
+                monkeypatch.setattr(kind, name, tuple(record(file) for file in value))
+            elif name == "file" and callable(value):
+                monkeypatch.setattr(kind, name, lambda self, part, value=value: record(value(self, part)))
+
+    return publish
