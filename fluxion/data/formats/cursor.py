@@ -17,6 +17,7 @@ from fluxion.data.errors import CorruptFileError
 
 DEFLATE = 1032  # the most bytes that one byte of a deflate stream can become
 LARGEST = 1 << 32  # decompressed bytes of one file, at most
+_CHUNK = 1 << 18
 _RANK = 32  # axes that every version of NumPy takes
 
 AnyPath = str | os.PathLike[str]
@@ -83,7 +84,8 @@ class DeflatedCursor(Cursor):
         super().__init__(data, path)
         self._wbits = wbits
         self._stream = zlib.decompressobj(wbits)
-        self._input: Bytes = self.data
+        self._fed = 0  # how many of the compressed bytes have been given to the stream
+        self._pending: Bytes = b""  # what it did not take of these
         self._most = min(LARGEST, DEFLATE * len(self.data))
 
     @property
@@ -113,18 +115,25 @@ class DeflatedCursor(Cursor):
         piece = b""
         try:
             while not piece:
-                if self._stream.eof:
-                    if not self._stream.unused_data:
+                if self._stream.eof:  # another member of a gzip file may follow
+                    self._pending = self._stream.unused_data or self._more()
+                    if not self._pending:
                         break
-                    self._input = self._stream.unused_data  # the next member of a gzip file
                     self._stream = zlib.decompressobj(self._wbits)
-                piece = self._stream.decompress(self._input, count)
-                self._input = self._stream.unconsumed_tail
-                if not self._stream.eof:
+                self._pending = self._pending or self._more()
+                last = not self._pending
+                piece = self._stream.decompress(self._pending, count)
+                self._pending = self._stream.unconsumed_tail
+                if last:
                     break
         except zlib.error as error:
             raise self.wrong(f"its compressed data is damaged ({error})") from None
         return piece
+
+    def _more(self) -> memoryview:
+        """The next compressed bytes; not all at once, as the stream copies what it does not take."""
+        self._fed += _CHUNK
+        return self.data[self._fed - _CHUNK : self._fed]
 
 
 def inflated(data: Bytes, size: int, path: AnyPath, what: str) -> memoryview:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Callable
 
 import numpy as np
 
 from fluxion.data.formats.cursor import AnyPath, Cursor, inflated
 
+_QUICK: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
+    lambda points, above: points,
+    lambda points, above: points.cumsum(dtype=np.uint8),
+    lambda points, above: points + above,
+)
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -49,17 +55,25 @@ def _unfiltered(lines: np.ndarray, cursor: Cursor) -> np.ndarray:
     """The rows of points; each line starts with how it was written as differences from the ones before it."""
     if not lines[:, 0].any():
         return lines[:, 1:]
-    rows = np.zeros((len(lines) + 1, lines.shape[1]), np.uint8)  # a row above and a column before the first, of zeros
-    for i, (way, *line) in enumerate(lines.tolist(), 1):
+    rows = np.zeros((len(lines) + 1, lines.shape[1] - 1), np.uint8)  # the first is above the image
+    for i, line in enumerate(lines):
+        way, points, above = int(line[0]), line[1:], rows[i]
         if way > 4:
-            raise cursor.wrong(f"line {i} has the unknown filter {way}")
-        above = rows[i - 1].tolist()
-        row = [0]
-        for j, value in enumerate(line, 1):
-            left, up, corner = row[j - 1], above[j], above[j - 1]
-            row.append(value + (0, left, up, (left + up) // 2, _paeth(left, up, corner))[way] & 255)
-        rows[i] = row
-    return rows[1:, 1:]
+            raise cursor.wrong(f"line {i + 1} has the unknown filter {way}")
+        if way > 2:
+            rows[i + 1] = _slowly(way, points.tolist(), above.tolist())
+        else:
+            rows[i + 1] = _QUICK[way](points, above)
+    return rows[1:]
+
+
+def _slowly(way: int, points: list[int], above: list[int]) -> list[int]:
+    """A row of differences from what depends on the points to the left, above and in the corner between."""
+    row, corner = [0], 0
+    for point, up in zip(points, above, strict=True):
+        row.append(point + ((row[-1] + up) // 2 if way == 3 else _paeth(row[-1], up, corner)) & 255)
+        corner = up
+    return row[1:]
 
 
 def _paeth(left: int, up: int, corner: int) -> int:
