@@ -167,6 +167,16 @@ def test_svhn_calls_ten_zero(publish, tmp_path):
     publish(SVHN, {f"{part}_32x32.mat": data for part in ("train", "test", "extra")})
     for part in ("train", "test", "extra"):
         assert_images(SVHN(tmp_path, progress=False), x, [0, 1, 9], part)
+    for change, message in (
+        ({"y": np.array([[np.nan], [1], [2]])}, "labels from nan to nan for 10 classes"),
+        ({"y": np.uint8([[1]])}, r"labels of shape \(1,\) for 3 observations"),
+        ({"X": np.uint8([[1]])}, r"images of shape \(1, 1\)"),
+        ({"X": x.astype(float).transpose(1, 2, 3, 0)}, r"images of float64\(3, 32, 32, 3\) instead of uint8"),
+    ):
+        publish(SVHN, {"test_32x32.mat": written(lambda file, change=change: scipy.io.savemat(file, mat | change))})
+        (tmp_path / "SVHN" / "test_32x32.mat").unlink()
+        with pytest.raises(CorruptFileError, match=message):
+            _ = SVHN(tmp_path, progress=False).test
 
 
 def test_omniglot_drawings_know_their_characters(publish, tmp_path):
@@ -274,9 +284,10 @@ def test_boston_is_that_of_keras(publish, tmp_path):
     np.testing.assert_array_equal(y_test, y[[4, 9]])
     np.testing.assert_array_equal(np.delete(x, [4, 9], 0), x_train)
     assert len(y_train) == 10 and BostonHousing(tmp_path).train[1].dtype == np.float32
-    publish(BostonHousing, {"boston_housing.npz": written(lambda file: np.savez(file, x=x[:, :5], y=y))})
-    with pytest.raises(CorruptFileError, match=r"no arrays x \(N, 13\) and y \(N,\)"):
-        _ = BostonHousing(tmp_path / "other", progress=False).train
+    for i, arrays in enumerate(({"x": x[:, :5], "y": y}, {"x": np.array(1), "y": y}, {"x": x, "y": y[1:]}, {"x": x})):
+        publish(BostonHousing, {"boston_housing.npz": written(lambda file, arrays=arrays: np.savez(file, **arrays))})
+        with pytest.raises(CorruptFileError, match=r"no arrays x \(N, 13\) and y \(N,\)"):
+            _ = BostonHousing(tmp_path / str(i), progress=False).train
 
 
 TITANIC = """pclass,survived,name,sex,age,sibsp,parch,"ticket","fare","cabin","embarked","boat","body","home.dest"

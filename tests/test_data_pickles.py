@@ -160,6 +160,7 @@ def batch_of_python_2(pixels, labels):
     "batch, message",
     [
         ([], "no dict with the bytes of images, 3072 for each, under 'data'"),
+        ({"data": np.array(1, np.uint8)}, "no dict with the bytes"),
         ({"data": np.zeros((2, 3072))}, "no dict with the bytes"),
         ({"data": np.zeros((2, 3072), np.uint8)}, "no list of labels under 'labels'"),
         ({"data": np.zeros((2, 3072), np.uint8), "labels": [1, 256]}, "no list of labels under 'labels'"),

@@ -28,7 +28,7 @@ def pickled_batch(data: bytes, path: AnyPath, keys: Sequence[str]) -> Batch:
     cursor = Cursor(data, path)
     batch = plain_pickle(data, path)
     images = batch.get("data") if isinstance(batch, dict) else None
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != (len(images), _PIXELS):
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape[1:] != (_PIXELS,):
         raise cursor.wrong(f"no dict with the bytes of images, {_PIXELS} for each, under 'data'")
     lists = [batch.get(key) for key in keys]
     for key, values in zip(keys, lists, strict=True):

@@ -107,11 +107,8 @@ class SplitData(NamedData):
 
 
 def _classes(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return (
-        [("classes", textwrap.shorten(f"{len(names)}: {', '.join(names)}", _WIDTH, placeholder=" ..."))]
-        if names
-        else []
-    )
+    text = f"{len(names)}: {', '.join(names)}"
+    return [("classes", textwrap.shorten(text, _WIDTH, placeholder=" ..."))] if names else []
 
 
 def float_type(dtype: Any) -> np.dtype:
@@ -136,7 +133,7 @@ def class_labels(data: NamedData, labels: np.ndarray, count: int, path: Path) ->
     """`labels` as int32, if there are `count` of them and each is that of a class."""
     if labels.shape != (count,):
         raise CorruptFileError(path, f"labels of shape {labels.shape} for {count} observations")
-    if count and not 0 <= int(labels.min()) <= int(labels.max()) < len(data.class_names):
+    if count and not 0 <= labels.min() <= labels.max() < len(data.class_names):
         least, most = labels.min(), labels.max()
         raise CorruptFileError(path, f"labels from {least} to {most} for {len(data.class_names)} classes")
     return labels.astype(np.int32)

@@ -74,9 +74,9 @@ def fetch(file: RemoteFile, target: Path, progress: bool) -> None:
         if target.exists():  # another process was faster
             return
         part.touch()  # a folder that cannot be written to is no fault of the mirrors
-        for round in range(_ROUNDS):
-            if round:
-                time.sleep(_PAUSE * 2 ** (round - 1))
+        for attempt in range(_ROUNDS):
+            if attempt:
+                time.sleep(_PAUSE * 2 ** (attempt - 1))
             for url in tuple(urls):
                 try:
                     _transfer(url, part, file, progress)

@@ -198,12 +198,14 @@ def _dense(path: Path) -> np.ndarray:
     parts: list[Any] = [fields.get(name) for name in ("data", "indices", "indptr")]
     data, indices, starts = parts
     shape = fields.get("_shape")
-    arrays = all(isinstance(part, np.ndarray) and part.ndim == 1 for part in parts)
-    if not arrays or not isinstance(shape, tuple) or len(shape) != 2 or shape[1] != 1433:
-        raise CorruptFileError(path, "no sparse matrix of 1,433 columns")
+    kinds = [part.dtype.kind if isinstance(part, np.ndarray) and part.ndim == 1 else "" for part in parts]
+    if not all(kinds) or kinds[1] + kinds[2] not in ("ii", "uu") or kinds[0] not in "biuf":
+        raise CorruptFileError(path, "no sparse matrix in compressed rows")
+    if not isinstance(shape, tuple) or shape != (len(starts) - 1, 1433):
+        raise CorruptFileError(path, f"a sparse matrix of shape {shape} instead of ({len(starts) - 1}, 1433)")
     counts = np.diff(starts)
-    fits = len(starts) == shape[0] + 1 and starts[0] == 0 and starts[-1] == len(data) == len(indices)
-    if not fits or (counts < 0).any() or (len(indices) and not 0 <= indices.min() <= indices.max() < shape[1]):
+    fits = starts[0] == 0 and starts[-1] == len(data) == len(indices) and (counts >= 0).all()
+    if not fits or (len(indices) and not 0 <= indices.min() <= indices.max() < shape[1]):
         raise CorruptFileError(path, "a sparse matrix whose places make no sense")
     dense = np.zeros(shape, np.float32)
     dense[np.repeat(np.arange(shape[0]), counts), indices] = data
@@ -213,7 +215,7 @@ def _dense(path: Path) -> np.ndarray:
 def _classes(path: Path) -> np.ndarray:
     """The classes of a pickled one-hot matrix."""
     onehot = plain_pickle(contents(path), path)
-    if not isinstance(onehot, np.ndarray) or onehot.shape != (len(onehot), 7) or onehot.dtype.kind not in "biuf":
+    if not isinstance(onehot, np.ndarray) or onehot.shape[1:] != (7,) or onehot.dtype.kind not in "biuf":
         raise CorruptFileError(path, "no one-hot matrix of 7 columns")
     return onehot.argmax(axis=1).astype(np.int32)
 

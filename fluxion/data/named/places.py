@@ -29,7 +29,8 @@ def locate(name: str, files: Sequence[RemoteFile], root: Path | None, download: 
     for file in files:
         path = None if folder is None else folder / file.name
         if path is None or not path.exists():
-            path = _downloaded(name, file, files, folder, download, progress)
+            paths.append(_downloaded(name, file, files, folder, download, progress))
+            continue
         problem = file.problem(path)
         if problem:
             raise CorruptFileError(path, f"{problem}; delete it and it is downloaded again")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from importlib.resources import as_file, files
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -164,7 +163,7 @@ class BostonHousing(SplitData):
         (path,) = self.paths(self.file)
         arrays = npz_arrays(path)
         x, y = arrays.get("x"), arrays.get("y")
-        if x is None or y is None or x.shape != (len(x), len(self.feature_names)) or y.shape != (len(x),):
+        if x is None or y is None or x.shape[1:] != (len(self.feature_names),) or y.shape != x.shape[:1]:
             raise CorruptFileError(path, f"no arrays x (N, {len(self.feature_names)}) and y (N,)")
         there = every_fifth(np.zeros(len(x)), part)
         return x[there], y[there]
@@ -243,7 +242,7 @@ class Titanic(SplitData):
         (path,) = self.paths(self.file)
         columns = csv_columns(path, {**self.types, "survived": int}, missing="?")
         survived = columns.pop("survived")
-        return self.rows(columns, class_labels(self, survived, len(survived), Path(path)), part)
+        return self.rows(columns, class_labels(self, survived, len(survived), path), part)
 
     def rows(self, columns: Columns, survived: np.ndarray, part: str) -> tuple[Columns, np.ndarray]:
         """The rows of a part, with float32 for float64."""

@@ -64,6 +64,10 @@ class Chunk:
         """A data page of version 1: levels and values compressed together."""
         page = Cursor(self.decompressed(body, size), self.cursor.path)
         levels = b""
+        if self.column.levels and about.get(3) != _RUNS:
+            raise page.wrong(
+                f"which values of column {'.'.join(self.column.path)} are missing is written in an old way"
+            )
         if self.column.levels:
             (length,) = page.numbers("<I", "the size of the levels")
             levels = bytes(page.take(length, "the levels"))
