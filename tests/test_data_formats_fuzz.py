@@ -160,7 +160,7 @@ CHANGE = st.tuples(
 def test_files_with_changed_bytes(kind, tmp_path):
     data, read = FILES[kind]
 
-    @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(CHANGE, min_size=1, max_size=4))
     def survives(changes):
         refused_or_read(read, tmp_path / "file", damaged(data, changes))
@@ -173,7 +173,7 @@ def test_changed_bytes_within_compressed_files(kind, tmp_path):
     plain = {"mat compressed": FILES["mat"][0], "idx.gz": IDX}[kind]
     read = FILES[kind][1]
 
-    @settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.lists(CHANGE, min_size=1, max_size=4))
     def survives(changes):
         if kind == "idx.gz":
@@ -191,7 +191,7 @@ def test_files_of_any_bytes(kind, tmp_path):
     read = FILES[kind][1]
     start = FILES[kind][0][:4]
 
-    @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.binary(max_size=300), st.booleans())
     def survives(data, proper_start):
         refused_or_read(read, tmp_path / "file", start + data + start if proper_start else data)

@@ -43,7 +43,7 @@ def combined(files):
     return f"{functools.reduce(int.__xor__, sums):064x}"
 
 
-@pytest.mark.parametrize("protocol", [0, 1])
+@pytest.mark.parametrize("protocol", [0, 1, 2])
 def test_cora_is_that_of_planetoid(protocol, publish, tmp_path, monkeypatch):
     files, features, labels = planetoid(protocol)
     publish(Cora, files)

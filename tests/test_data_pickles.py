@@ -54,6 +54,12 @@ def test_pickles_of_arrays(protocol, dtype):
         assert found.dtype == wanted.dtype.newbyteorder("=")
 
 
+@pytest.mark.parametrize("protocol", range(6))
+def test_pickles_of_numbers_of_numpy(protocol):
+    data = {"a": [np.int64(5), np.float32(2.5)], "b": np.uint8(7)}
+    assert plain_pickle(pickle.dumps(data, protocol), "file") == {"a": [5, 2.5], "b": 7}
+
+
 def test_pickles_of_python_2():
     """The instructions that Python 2 writes for its strings, which are bytes, by both of its protocols."""
     text = b"(dp0\nS'key'\np1\n(lp2\nI7\naI01\naL8L\nasS\"a'\\x00\\n\"\np3\nF2.5\nsV\\u20ac\np4\ng3\ns."
@@ -64,7 +70,7 @@ def test_pickles_of_python_2():
 
 def test_sparse_matrices_are_records_of_their_fields():
     matrix = scipy.sparse.csr_matrix(np.eye(3))
-    for protocol in (0, 1):
+    for protocol in range(5):
         fields = plain_pickle(pickle.dumps(matrix, protocol), "f").fields
         assert fields["_shape"] == (3, 3) and fields["indices"].tolist() == [0, 1, 2]
 
@@ -102,6 +108,9 @@ def test_pickles_that_could_run_something_are_refused(value, protocol, monkeypat
         (b"cbuiltins\neval\n.", "'builtins.eval'"),
         (b"cnumpy\nndarray\n)R.", "calls what cannot be called"),
         (b"K\x01)R.", "calls what cannot be called"),
+        (b"cscipy.sparse.csr\ncsr_matrix\n)R.", "calls what cannot be called"),
+        (b"cnumpy\nndarray\n)\x81.", "makes an object of what is no type"),
+        (b"cscipy.sparse.csr\ncsr_matrix\nK\x01\x85\x81.", "makes an object of what is no type"),
         (b"Pthing\n.", "uses the instruction b'P'"),
         (b"(" * 100 + b"t" * 101 + b".", "closes what it did not open"),
         (b"}(](K\x01s.", "takes more values than it has|no dict"),

@@ -14,16 +14,19 @@ from fluxion.data.errors import CorruptFileError
 from fluxion.data.formats.cursor import AnyPath, Cursor
 
 _MARK = object()
-_ARRAY, _DTYPE, _RECORD, _TEXT, _DICT, _EMPTY = "array", "dtype", "record", "text", "dict", "empty"
+_ARRAY, _SCALAR, _DTYPE, _RECORD, _MATRIX = "array", "scalar", "dtype", "record", "matrix"
+_TEXT, _DICT, _EMPTY = "text", "dict", "empty"
 _GLOBALS = {
     "numpy.core.multiarray _reconstruct": _ARRAY,
     "numpy._core.multiarray _reconstruct": _ARRAY,
+    "numpy.core.multiarray scalar": _SCALAR,
+    "numpy._core.multiarray scalar": _SCALAR,
     "numpy ndarray": None,
     "numpy dtype": _DTYPE,
     "copy_reg _reconstructor": _RECORD,
     "copyreg _reconstructor": _RECORD,
-    "scipy.sparse.csr csr_matrix": None,
-    "scipy.sparse._csr csr_matrix": None,
+    "scipy.sparse.csr csr_matrix": _MATRIX,
+    "scipy.sparse._csr csr_matrix": _MATRIX,
     "__builtin__ object": None,
     "builtins object": None,
     "collections defaultdict": _DICT,
@@ -169,9 +172,16 @@ class _Machine:
 
     def call(self) -> None:
         function, arguments = self.pop_tuple(2)
-        if not isinstance(function, Global) or function.makes is None or not isinstance(arguments, tuple):
+        makes = function.makes if isinstance(function, Global) and isinstance(arguments, tuple) else None
+        if makes is None or makes == _MATRIX:
             raise self.cursor.wrong("the pickle calls what cannot be called")
-        self.stack.append(self.made(function.makes, arguments))
+        self.stack.append(self.made(makes, arguments))
+
+    def new_object(self) -> None:
+        kind, arguments = self.pop_tuple(2)
+        if not isinstance(kind, Global) or kind.makes != _MATRIX or arguments != ():
+            raise self.cursor.wrong("the pickle makes an object of what is no type")
+        self.stack.append(Record())
 
     def made(self, makes: str, arguments: tuple[Any, ...]) -> Any:
         if makes == _TEXT:
@@ -179,6 +189,10 @@ class _Machine:
             if encoding != "latin1":
                 raise self.cursor.wrong(f"the pickle encodes bytes as {encoding!r}")
             return text.encode("latin-1")
+        if makes == _SCALAR:
+            number = np.zeros(0)
+            self.fill(number, 1, (), arguments[0], 0, arguments[1])
+            return number.item()
         if makes == _DTYPE:
             name = arguments[0]
             name = str(name, "ascii") if isinstance(name, bytes) else name
@@ -269,5 +283,6 @@ _ACT: dict[bytes, Callable[[_Machine], None]] = {
     b"\x94": lambda m: m.memo.__setitem__(len(m.memo), m.stack[-1]),
     b"\x93": lambda m: m.new_name(),
     b"R": lambda m: m.call(),
+    b"\x81": lambda m: m.new_object(),
     b"b": lambda m: m.build(),
 }

@@ -38,7 +38,12 @@ class NamedData:
     class_names: tuple[str, ...] = ()
 
     def __init__(
-        self, root: str | os.PathLike[str] | None, download: bool, synthetic: bool | int, progress: bool
+        self,
+        root: str | os.PathLike[str] | None = None,
+        *,
+        download: bool = True,
+        synthetic: bool | int = False,
+        progress: bool = True,
     ) -> None:
         self.root = data_root(root)
         self.download = download

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -22,6 +21,7 @@ _HOSTS = (
     "https://github.com/kimiyoung/planetoid/raw/master/data/",
     "https://gitee.com/jiajiewu/planetoid/raw/master/data/",
 )
+# y is here for the checksum: its labels are the first ones of ally
 _NAMES = ("x", "y", "tx", "ty", "allx", "ally", "graph", "test.index")
 _VALIDATION = 500
 
@@ -74,16 +74,6 @@ class Cora(NamedData):
     synthetic_size = 2708
     files = tuple(mirrored(f"ind.cora.{name}", None, None, *_HOSTS) for name in _NAMES)
     combined_sha256: ClassVar[str] = "81de017067dc045ebdb8ffd5c0e69a209973ffdb1fe2d5b434e94d3614f3f5c7"
-
-    def __init__(
-        self,
-        root: str | os.PathLike[str] | None = None,
-        *,
-        download: bool = True,
-        synthetic: bool | int = False,
-        progress: bool = True,
-    ) -> None:
-        super().__init__(root, download, synthetic, progress)
 
     @cached_property
     def graph(self) -> Graph:

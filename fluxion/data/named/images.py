@@ -35,7 +35,7 @@ class ImageData(SplitData):
         synthetic: bool | int = False,
         progress: bool = True,
     ) -> None:
-        super().__init__(root, download, synthetic, progress)
+        super().__init__(root, download=download, synthetic=synthetic, progress=progress)
         self.dtype = np.dtype(dtype) if np.dtype(dtype) == np.uint8 else float_type(dtype)
 
     def part(self, part: str) -> tuple[np.ndarray, Any]:

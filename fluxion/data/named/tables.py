@@ -25,7 +25,7 @@ class _Bundled(SplitData):
     sizes: ClassVar[tuple[int, int]]
 
     def __init__(self, *, dtype: Any = np.float32) -> None:
-        super().__init__(None, download=False, synthetic=False, progress=False)
+        super().__init__(download=False)
         self.dtype = float_type(dtype)
 
     def part(self, part: str) -> Table:
@@ -151,7 +151,7 @@ class BostonHousing(SplitData):
         synthetic: bool | int = False,
         progress: bool = True,
     ) -> None:
-        super().__init__(root, download, synthetic, progress)
+        super().__init__(root, download=download, synthetic=synthetic, progress=progress)
         self.dtype = float_type(dtype)
 
     def part(self, part: str) -> Table:
@@ -225,16 +225,6 @@ class Titanic(SplitData):
         "c617db2c7470716250f6f001be51304c76bcc8815527ab8bae734bdca0735737",
         117743,
     )
-
-    def __init__(
-        self,
-        root: str | os.PathLike[str] | None = None,
-        *,
-        download: bool = True,
-        synthetic: bool | int = False,
-        progress: bool = True,
-    ) -> None:
-        super().__init__(root, download, synthetic, progress)
 
     def part(self, part: str) -> tuple[Columns, np.ndarray]:
         if self.made is not None:

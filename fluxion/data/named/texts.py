@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from typing import Any, ClassVar
 
@@ -19,19 +18,7 @@ _REVIEW = "the film story with an actor and its music was a scene of that plot i
 _VOCABULARY = "\n !$&',-.3:;?ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
 
-class _Text(SplitData):
-    def __init__(
-        self,
-        root: str | os.PathLike[str] | None = None,
-        *,
-        download: bool = True,
-        synthetic: bool | int = False,
-        progress: bool = True,
-    ) -> None:
-        super().__init__(root, download, synthetic, progress)
-
-
-class TinyShakespeare(_Text):
+class TinyShakespeare(SplitData):
     """1,115,394 characters of Shakespeare's plays in one text, for models of language that read characters.
 
     train       the first 1,003,854 characters, nine tenths of the text
@@ -113,7 +100,7 @@ class TinyShakespeare(_Text):
         return [*facts, ("letters", f"{len(self.vocabulary)}: vocabulary, encode, decode")]
 
 
-class IMDB(_Text):
+class IMDB(SplitData):
     """25,000 film reviews to train on and 25,000 to test on, half of each positive.
 
     x  a list of N texts, as people wrote them, with `<br />` for new lines
