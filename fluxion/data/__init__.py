@@ -13,10 +13,11 @@ from fluxion.data.arrays import (
 )
 from fluxion.data.balance import oversample, undersample
 from fluxion.data.digits import digits
+from fluxion.data.errors import CorruptFileError
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
-from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
+from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
@@ -33,8 +34,10 @@ from fluxion.data.views import (
 )
 
 __all__ = [
+    "CorruptFileError",
     "DataLoader",
     "ObsView",
+    "Observations",
     "batch",
     "batch_sequence",
     "batched_searchsorted",
