@@ -443,7 +443,7 @@ def test_a_function_transforms_whole_batches():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_error_names_observation_and_file(workers):
     data = (obsview(joinobs(Squares(3), mapobs(lambda v: v, Files(10, damaged={4}))), [1, 7, 0]), np.arange(3))
-    with pytest.raises(CorruptFileError, match="^4.jpg: it is empty") as caught:
+    with pytest.raises(CorruptFileError, match=r"^4\.jpg: it is empty") as caught:
         list(DataLoader(data, 2, workers=workers))
     assert caught.value.__notes__ == ["while reading observation 1, 4.jpg"]
 
