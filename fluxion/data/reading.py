@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,9 @@ from fluxion.data.errors import CorruptFileError
 from fluxion.data.observations import collate, getobs, is_batched, over_parts, source_of
 from fluxion.data.place import device_dtype, is_number
 from fluxion.data.streams import is_stream
+from fluxion.kernels.rows import take_rows
+
+LARGE_ROW = 256  # bytes, from which on another copy of a batch costs more than to avoid it
 
 
 class Skipped:
@@ -32,21 +36,34 @@ class Reader:
         self.data, self.collate, self.skip, self.on_host = data, collate, skip, on_host
         self.batched = collate is None and is_batched(data)
         self.streamed = is_stream(data)
+        self.parts = over_parts(self._reader, data) if self.batched else None
 
     def many(self, index: slice | np.ndarray) -> Any:
-        return over_parts(lambda part: self._of(part, index), self.data)
+        return over_parts(lambda read: read(index), self.parts)
 
-    def _of(self, part: Any, index: slice | np.ndarray) -> Any:
-        if self.on_host or type(part) is not np.ndarray or not is_number(part.dtype):
-            return getobs(part, index)
-        dtype = device_dtype(part.dtype)
-        if isinstance(index, slice) or dtype != part.dtype:
-            rows = part[index]
-            out = aligned_empty(rows.shape, dtype)
-            out[...] = rows
+    def _reader(self, part: Any) -> Callable[[slice | np.ndarray], Any]:
+        """What reads batches of a part of the data."""
+        if type(part) is not np.ndarray or not is_number(part.dtype):
+            return lambda index: getobs(part, index)
+        dtype, row = part.dtype if self.on_host else device_dtype(part.dtype), part.shape[1:]
+        large = math.prod(row) * dtype.itemsize >= LARGE_ROW
+        empty = aligned_empty if large else np.empty
+        if dtype != part.dtype:
+            return lambda index: part[index].astype(dtype)
+
+        def read(index: slice | np.ndarray) -> np.ndarray:
+            if isinstance(index, slice):
+                rows = part[index]
+                if self.on_host:
+                    return rows
+                out = empty(rows.shape, dtype)
+                out[...] = rows
+            else:
+                out = empty((len(index), *row), dtype)
+                take_rows(part, index, out)
             return out
-        out = aligned_empty((len(index), *part.shape[1:]), dtype)
-        return np.take(part, index, axis=0, out=out, mode="clip")  # other modes go through one more copy
+
+        return read
 
     def singly(self, indices: np.ndarray) -> list[Any]:
         return [self._one(i) for i in indices.tolist()]
