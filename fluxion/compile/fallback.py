@@ -1,7 +1,8 @@
 """Running without compilation: conversions that work on values inside an eager gradient, and notices that say where
 and why.
 
-This is the only file that touches JAX internals: `Tracer` conversions and the test for being inside a trace.
+This file and `_cache` are the only ones that touch JAX internals: here `Tracer` conversions and the test for being
+inside a trace.
 """
 
 from __future__ import annotations
