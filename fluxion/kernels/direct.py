@@ -43,7 +43,7 @@ from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.packing import Part, pack_source, pack_weights
 from fluxion.kernels.sweep import Axis, Sweep
-from fluxion.kernels.values import Index, Number, Pointer, computed, item_bytes
+from fluxion.kernels.values import Index, Number, Pointer, computed, digits, item_bytes
 
 PLAIN = Epilogue()
 UNROLLED = 12  # steps of the depth that are written out
@@ -148,7 +148,7 @@ class Task:
         self.dtype = computed(planner.dtype)
         self.lanes, self.layout, self.merged = planner.lanes, planner.layout(plan)[0], planner.merged(plan)
         self.block, self.channels = plan.vectors * self.lanes, planner.channels(plan)
-        self.group, *numbers = _digits(f.task, (self.sweep.groups, *plan.parts))
+        self.group, *numbers = digits(f.task, (self.sweep.groups, *plan.parts))
         counts = (self.sweep.batch, *(max(axis.counts) for axis in self.sweep.axes), planner.blocks(plan))
         shares = [_share(*part) for part in zip(counts, plan.parts, numbers, strict=True)]
         self.images, *self.shares, self.blocks = shares
@@ -269,15 +269,6 @@ class Task:
 def _share(count: int, parts: int, number: Index) -> tuple[Index, Index]:
     """Where part `number` of so many starts, and where it stops."""
     return number * count // parts, (number + 1) * count // parts
-
-
-def _digits(number: Index, sizes: Sequence[int]) -> list[Index]:
-    """The digits of a number, written in a system with these bases."""
-    digits: list[Index] = []
-    for size in reversed(sizes):
-        digits.append(number % size)
-        number = number // size
-    return digits[::-1]
 
 
 def candidates(geometry: Convolution, direction: Direction, dtype: str, machine: Machine) -> list[Candidate]:
