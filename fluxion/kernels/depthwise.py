@@ -37,7 +37,7 @@ from jax import Array
 
 from fluxion.kernels.builder import Function, Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
-from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.epilogue import Epilogue, sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -108,7 +108,7 @@ class Channels:
         vectors = self._load(self.pointer, place, count, exists)
         if self.mask is not None:
             masks = self._load(self.mask, place, count, exists)
-            vectors = [self.f.select(mask > 0.0, numbers, 0.0) for mask, numbers in zip(masks, vectors, strict=True)]
+            vectors = [sloped(self.f, numbers, mask) for numbers, mask in zip(vectors, masks, strict=True)]
         return vectors if self.copies == 1 else [copy for vector in vectors for copy in self._spread(vector)]
 
     def _load(self, pointer: Pointer, place: Index, count: Lanes, exists: Any) -> Parts:

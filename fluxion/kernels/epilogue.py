@@ -48,10 +48,6 @@ class Epilogue:
             self.activation
         ](sums)
 
-    def slopes(self, y: Array) -> Array | None:
-        """Where the activation that gave `y` passes a derivative on; None: everywhere."""
-        return {"identity": lambda: None, "relu": lambda: y > 0, "relu6": lambda: (y > 0) & (y < 6)}[self.activation]()
-
     def store(self, f: Work, extras: Sequence[Buffer], result: Buffer) -> Finish:
         """What finishes vectors of sums and stores them: call it with `(sums, place, channel, count)`."""
         pointers = {name: f[buffer] for name, buffer in zip(self.operands, extras, strict=True)}
@@ -106,3 +102,18 @@ def activate(f: Any, x: Number, activation: str) -> Number:
         return x
     positive = f.select(x < 0.0, 0.0, x)
     return positive if activation == "relu" else f.select(positive > 6.0, 6.0, positive)
+
+
+def sloped(f: Any, gradient: Number, y: Number, activation: str = "relu") -> Number:
+    """The gradient in front of an activation, from that behind it and the activation's result, or argument, `y`."""
+    if activation == "identity":
+        return gradient
+    passes = y > 0.0 if activation == "relu" else (y > 0.0) & (y < 6.0)
+    return f.select(passes, gradient, 0.0)
+
+
+def plain_sloped(gradient: Array, y: Array, activation: str = "relu") -> Array:
+    """The same by operations of XLA; of a change in front of the activation, the change behind it."""
+    if activation == "identity":
+        return gradient
+    return jnp.where(y > 0 if activation == "relu" else (y > 0) & (y < 6), gradient, 0)

@@ -35,7 +35,7 @@ from fluxion.kernels.convolution import (
     vary_alike,
     weight_gradient,
 )
-from fluxion.kernels.epilogue import Epilogue, over_channels
+from fluxion.kernels.epilogue import Epilogue, over_channels, plain_sloped
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode, current_mode
 from fluxion.kernels.operation import Operation
@@ -90,7 +90,7 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
     if "scale" in known:
         scale = over_channels(known["scale"], y)
         effects |= {part: effects[part] * scale for part in ("x", "w") if part in there}
-    return y, _sloped(reduce(add, effects.values()), y, epilogue.activation)
+    return y, plain_sloped(reduce(add, effects.values()), y, epilogue.activation)
 
 
 _finished.defjvp(_tangent, symbolic_zeros=True)
@@ -114,7 +114,7 @@ def _plain_biased_tangent(
     """What changes of these parts (of x, w and bias) do to `y`."""
     *changes, x, w, y = arrays
     effects = _effects(dict(zip(parts, changes, strict=True)), x, w, y, geometry)
-    return (_sloped(reduce(add, effects.values()), y, activation),)
+    return (plain_sloped(reduce(add, effects.values()), y, activation),)
 
 
 def _transposed_biased_tangent(
@@ -128,23 +128,13 @@ def _transposed_biased_tangent(
             "bias": lambda: _channel_sums(dy, y)[0],
         }
     else:
-        sloped = _sloped(dy, y, activation)
+        sloped = plain_sloped(dy, y, activation)
         gradients = {
             "x": lambda: input_gradient(sloped, w, geometry),
             "w": lambda: weight_gradient(x, sloped, geometry),
             "bias": lambda: _channel_sums(sloped)[0],
         }
     return [gradients[part]() if change is None else None for part, change in zip(parts, changes, strict=True)]
-
-
-def _sloped(change: Array, y: Array, activation: str) -> Array:
-    """A change before the activation that gave `y`, or a gradient behind it, on the other side of it."""
-    passes = Epilogue(activation=activation).slopes(y)
-    return change if passes is None else jnp.where(passes, change, 0)
-
-
-def _masked(dy: Array, y: Array) -> Array:
-    return jnp.where(y > 0, dy, 0)
 
 
 def _masked_kernel(
@@ -169,19 +159,19 @@ def _channel_sums_kernel(machine: Machine, mode: Mode, *types: Any) -> Callable[
 
 def _plain_channel_sums(dy: Array, *masks: Array) -> tuple[Array]:
     for y in masks:
-        dy = _masked(dy, y)
+        dy = plain_sloped(dy, y)
     return (jnp.sum(dy, tuple(range(dy.ndim - 1))),)
 
 
 _biased_tangent = Operation("biased_convolution_tangent", _plain_biased_tangent, transpose=_transposed_biased_tangent)
 _masked_input_gradient = Operation(
     "convolution_masked_input_gradient",
-    lambda dy, y, w, *, geometry: (input_gradient(_masked(dy, y), w, geometry),),
+    lambda dy, y, w, *, geometry: (input_gradient(plain_sloped(dy, y), w, geometry),),
     partial(_masked_kernel, Direction.INPUT_GRADIENT),
 )
 _masked_weight_gradient = Operation(
     "convolution_masked_weight_gradient",
-    lambda x, dy, y, *, geometry: (weight_gradient(x, _masked(dy, y), geometry),),
+    lambda x, dy, y, *, geometry: (weight_gradient(x, plain_sloped(dy, y), geometry),),
     partial(_masked_kernel, Direction.WEIGHT_GRADIENT),
 )
 _channel_sums = Operation("channel_sums", _plain_channel_sums, _channel_sums_kernel)
