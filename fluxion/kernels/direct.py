@@ -43,6 +43,7 @@ from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.packing import Part, pack_source, pack_weights
 from fluxion.kernels.sweep import Axis, Sweep
+from fluxion.kernels.tile import step
 from fluxion.kernels.values import Index, Number, Pointer, computed, digits, item_bytes
 
 PLAIN = Epilogue()
@@ -213,10 +214,8 @@ class Task:
             taps = weights + c * (depth * self.block)
             for k in f.range(steps, unroll=self._unrolling(steps), carry=total):
                 vectors = [taps.load(k * self.block + v * self.lanes) for v in range(self.plan.vectors)]
-                for r, row in enumerate(rows):
-                    number = repeated(begin + (k * self.plan.cell + row), self.plan.cell)
-                    for v, vector in enumerate(vectors):
-                        total[r, v] = f.fma(number, vector, total[r, v])
+                places = (begin + (k * self.plan.cell + row) for row in rows)
+                step(f, total, (repeated(place, self.plan.cell) for place in places), vectors)
 
     def _unrolling(self, steps: Index) -> int:
         """How many steps of the depth are written out.

@@ -185,9 +185,9 @@ class _Gradient:
 
         def add(total: Tile, i: Index) -> None:
             numbers, place = dy + i * width, x + i * self.columns.step
-            step(
-                f, total, [place + r for r in range(plan.rows)], [numbers.load(v * lanes) for v in range(plan.columns)]
-            )
+            places = [place + r for r in range(plan.rows)]
+            vectors = [numbers.load(v * lanes) for v in range(plan.columns)]
+            step(f, total, (place.splat() for place in places), vectors)
 
         written = self._unrolling(f.machine.registers)
         whole = count // written * written
