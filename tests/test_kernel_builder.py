@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxion.kernels import ir, objects
-from fluxion.kernels.epilogue import Epilogue, activate
+from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish, activate
 from fluxion.kernels.generated import kernel
 from fluxion.kernels.machine import AVX2, NEON, host
 from fluxion.kernels.tile import multiply_add, tile_rows
@@ -294,7 +295,7 @@ def test_an_epilogue_scales_shifts_adds_and_activates(machine, extras):
         *parts, y = rest
         rows, columns = x.shape
         with k.parallel(rows) as f:
-            store = Epilogue(**dict.fromkeys(extras, True), activation="relu").store(f, parts, y)
+            store = Finish(f, Epilogue(**dict.fromkeys(extras, True), activation="relu"), parts, y)
             for i, count in f.vectors(columns):
                 store(f[x].load(f.task * columns + i, count), f.task * columns + i, i, count)
 

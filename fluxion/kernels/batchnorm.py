@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 from fluxion.kernels.columns import Channels, Rows, sum_columns, sum_tasks
-from fluxion.kernels.epilogue import activate, sloped
+from fluxion.kernels.finish import activate, sloped
 from fluxion.kernels.generated import Buffer, GeneratedKernel, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Index, Number, computed

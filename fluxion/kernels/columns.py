@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from fluxion.kernels.builder import Tile
-from fluxion.kernels.epilogue import sloped
+from fluxion.kernels.finish import sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Index, Number, Pointer, computed

@@ -37,7 +37,8 @@ from jax import Array
 
 from fluxion.kernels.builder import Function, Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
-from fluxion.kernels.epilogue import Epilogue, sloped
+from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish, sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -162,7 +163,7 @@ def depthwise_sums(
     listed, zeros = k.private(walk.list_size, "int64"), _zeros(k, source, ins)
     with k.parallel(walk.tasks) as f:
         visit = Visit(f, walk, listed, source.dtype, walk.axes[-1].taps * walk.channels)
-        store = epilogue.store(f, extras, result)
+        store = Finish(f, epilogue, extras, result)
         sources = Channels(f, f[source], ins, outs, f[zeros], *(f[mask] for mask in masks))
         results, weights = Channels(f, f[result], outs), Channels(f, f[weight], multiplier)
         for row, count in visit.rows():

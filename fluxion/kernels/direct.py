@@ -37,7 +37,8 @@ from fluxion.kernels.builder import Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.cells import parts, repeated, unwoven
 from fluxion.kernels.direct_plan import Plan, Planner
-from fluxion.kernels.epilogue import Epilogue, Finish
+from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish
 from fluxion.kernels.generated import Buffer, Kernel, Table, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -77,7 +78,7 @@ def direct(
     with k.parallel(planner.tasks(plan)) as f:
         task = Task(f, planner, plan, tracks)
         numbers = task.read_source(f[source], f[mask] if mask else None, f[room])
-        task.sweep_all(numbers, f[packed], epilogue.store(f, extras, result))
+        task.sweep_all(numbers, f[packed], Finish(f, epilogue, extras, result))
 
 
 @functools.cache

@@ -35,7 +35,7 @@ from fluxion.kernels.builder import Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.direct_weight_packing import Chunk, Columns, Line, Task, Windows
 from fluxion.kernels.direct_weight_plan import Plan, Problem, choose, cycles
-from fluxion.kernels.epilogue import sloped
+from fluxion.kernels.finish import sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine

@@ -10,7 +10,7 @@ k |  0..31 | 32..63 |                | k0     | | k0     |      one vector after
 from __future__ import annotations
 
 from fluxion.kernels.builder import Function
-from fluxion.kernels.epilogue import sloped
+from fluxion.kernels.finish import sloped
 from fluxion.kernels.values import Index, Number, Pointer
 
 
