@@ -36,17 +36,17 @@ class Epilogue:
     def plain(self, sums: Array, extras: Sequence[Array]) -> Array:
         """What is stored, by operations of XLA."""
         given = dict(zip(self.operands, extras, strict=True))
-        sums = sums * over_channels(given["scale"], sums) if "scale" in given else sums
+        sums = sums * match_rank(given["scale"], sums) if "scale" in given else sums
         for name in ("bias", "residual"):
-            sums = sums + over_channels(given[name], sums) if name in given else sums
+            sums = sums + match_rank(given[name], sums) if name in given else sums
         return {"identity": lambda x: x, "relu": lambda x: jnp.maximum(x, 0), "relu6": lambda x: jnp.clip(x, 0, 6)}[
             self.activation
         ](sums)
 
 
-def over_channels(values: Array, y: Array) -> Array:
-    """`values` with as many axes as `y`, against whose last ones it broadcasts."""
-    return jnp.expand_dims(values, tuple(range(y.ndim - values.ndim)))
+def match_rank(value: Array, x: Array) -> Array:
+    """`value` with leading axes of size 1, so that it has as many axes as `x` and broadcasts against its last ones."""
+    return jnp.expand_dims(value, tuple(range(x.ndim - jnp.ndim(value))))
 
 
 def plain_sloped(gradient: Array, y: Array, activation: str = "relu") -> Array:

@@ -35,7 +35,7 @@ from fluxion.kernels.convolution import (
     vary_alike,
     weight_gradient,
 )
-from fluxion.kernels.epilogue import Epilogue, over_channels, plain_sloped
+from fluxion.kernels.epilogue import Epilogue, match_rank, plain_sloped
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode, current_mode
 from fluxion.kernels.operation import Operation
@@ -88,7 +88,7 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
         return y, _biased_tangent(*there.values(), x, w, y, **settings)[0]
     effects = _effects(there, x, w, y, geometry)
     if "scale" in known:
-        scale = over_channels(known["scale"], y)
+        scale = match_rank(known["scale"], y)
         effects |= {part: effects[part] * scale for part in ("x", "w") if part in there}
     return y, plain_sloped(reduce(add, effects.values()), y, epilogue.activation)
 
@@ -101,8 +101,8 @@ def _effects(changes: dict[str, Array], x: Array, w: Array, y: Array, geometry: 
     effects = {
         "x": lambda change: convolution(change, w, geometry),
         "w": lambda change: convolution(x, change, geometry),
-        "scale": lambda change: convolution(x, w, geometry) * over_channels(change, y),
-        "bias": lambda change: jnp.broadcast_to(over_channels(change, y), y.shape),
+        "scale": lambda change: convolution(x, w, geometry) * match_rank(change, y),
+        "bias": lambda change: jnp.broadcast_to(match_rank(change, y), y.shape),
         "residual": lambda change: change,
     }
     return {part: effects[part](change) for part, change in changes.items()}
