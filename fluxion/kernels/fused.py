@@ -21,23 +21,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
-from jax.interpreters.xla import apply_primitive
 
 from fluxion.kernels.convolution import (
     Convolution,
     Direction,
-    chosen_kernel,
     convolution,
     input_gradient,
-    is_explicit,
-    vary_alike,
     weight_gradient,
 )
 from fluxion.kernels.epilogue import Epilogue, match_rank, plain_sloped
 from fluxion.kernels.machine import Machine
-from fluxion.kernels.modes import Mode, current_mode
+from fluxion.kernels.modes import Mode
 from fluxion.kernels.operation import Operation
 
 # Numbers that XLA masks on one thread. Beyond, a pass by itself is as fast, and lets `y` go earlier.
@@ -69,10 +63,7 @@ def finished_convolution(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _finished(geometry: Convolution, epilogue: Epilogue, x: Array, w: Array, extras: tuple[Array, ...]) -> Array:
-    if any(is_explicit(array) for array in (x, w, *extras)):
-        return _plain(x, w, *extras, geometry=geometry, epilogue=epilogue)
-    arrays = vary_alike(x, w, *extras)
-    return _primitive.bind(*arrays, geometry=geometry, epilogue=epilogue, mode=current_mode())
+    return _operation(x, w, *extras, geometry=geometry, epilogue=epilogue)[0]
 
 
 def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -137,13 +128,31 @@ def _transposed_biased_tangent(
     return [gradients[part]() if change is None else None for part, change in zip(parts, changes, strict=True)]
 
 
+def _plain(x: Array, w: Array, *extras: Array, geometry: Convolution, epilogue: Epilogue) -> tuple[Array]:
+    return (epilogue.plain(convolution(x, w, geometry), extras),)
+
+
+def _finished_kernel(
+    machine: Machine, mode: Mode, *types: Any, geometry: Convolution, epilogue: Epilogue
+) -> Callable[..., Any] | None:
+    """The convolution's kernel, which finishes its sums."""
+    found = _chosen(Direction.FORWARD, machine, mode, types[0], geometry)
+    return found and (lambda *arrays: (found(*arrays, epilogue=epilogue),))
+
+
+def _chosen(
+    direction: Direction, machine: Machine, mode: Mode, operand: Any, geometry: Convolution
+) -> Callable[..., Any] | None:
+    from fluxion.kernels import choice  # here because it brings LLVM
+
+    return choice.convolution(geometry.trimmed(), direction, operand.dtype, mode, machine)
+
+
 def _masked_kernel(
     direction: Direction, machine: Machine, mode: Mode, *types: Any, geometry: Convolution
 ) -> Callable[..., Any] | None:
     """The gradient's kernel, which masks `dy` when it reads it."""
-    from fluxion.kernels import choice
-
-    found = choice.convolution(geometry.trimmed(), direction, types[0].dtype, mode, machine)
+    found = _chosen(direction, machine, mode, types[0], geometry)
     if found is None:
         return None
     if direction is Direction.INPUT_GRADIENT:
@@ -163,6 +172,7 @@ def _plain_channel_sums(dy: Array, *masks: Array) -> tuple[Array]:
     return (jnp.sum(dy, tuple(range(dy.ndim - 1))),)
 
 
+_operation = Operation("finished_convolution", _plain, _finished_kernel)
 _biased_tangent = Operation("biased_convolution_tangent", _plain_biased_tangent, transpose=_transposed_biased_tangent)
 _masked_input_gradient = Operation(
     "convolution_masked_input_gradient",
@@ -180,31 +190,3 @@ _channel_sums = Operation("channel_sums", _plain_channel_sums, _channel_sums_ker
 def _is_there(tangent: Any) -> bool:
     """False for a tangent that is known to be zero: no work is spent on it."""
     return tangent is not None and type(tangent) is not SymbolicZero
-
-
-def _plain(x: Array, w: Array, *extras: Array, geometry: Convolution, epilogue: Epilogue, mode: Any = None) -> Array:
-    return epilogue.plain(convolution(x, w, geometry), extras)
-
-
-def _result_type(x: Any, w: Any, *extras: Any, geometry: Convolution, **_: Any) -> Any:
-    return x.update(shape=geometry.y_shape, weak_type=False)
-
-
-def _batch(operands: Sequence[Array], axes: Sequence[int | None], **parameters: Any) -> tuple[Array, int]:
-    return jax.vmap(partial(_plain, **parameters), axes)(*operands), 0
-
-
-def _lower(context: Any, *operands: Any, geometry: Convolution, epilogue: Epilogue, mode: Mode) -> Any:
-    kernel = chosen_kernel(context, Direction.FORWARD, geometry, mode)
-    if kernel is None:
-        compute = partial(_plain, geometry=geometry, epilogue=epilogue)
-    else:
-        compute = partial(kernel, epilogue=epilogue)
-    return mlir.lower_fun(compute, multiple_results=False)(context, *operands)
-
-
-_primitive = Primitive("finished_convolution")
-_primitive.def_impl(partial(apply_primitive, _primitive))
-_primitive.def_abstract_eval(_result_type)
-batching.primitive_batchers[_primitive] = _batch
-mlir.register_lowering(_primitive, _lower)
