@@ -79,7 +79,7 @@ class _SoundReader:
     def __call__(self, path: str) -> np.ndarray:
         sound, rate = read_wav(path)
         if self.mono:
-            sound = sound.mean(axis=1, keepdims=True)
+            sound = sound.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
         if self.rate is not None and rate != self.rate:
             sound = _resampled(path, sound, rate, self.rate)
         if self.length is None:

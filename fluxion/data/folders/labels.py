@@ -95,15 +95,13 @@ def names_of_classes(function: str, found: Labelled, chosen: Sequence[str] | Non
     """The classes in the order of their numbers: those found, sorted, or those that the caller chose."""
     if chosen is not None:
         return _chosen(function, found, chosen)
-    if found.numbered:
-        return [str(number) for number in range(int(max(found.labels)) + 1)]
-    if len(found.classes) == 1:
+    names = [str(number) for number in range(int(max(found.labels)) + 1)] if found.numbered else found.classes
+    if len(names) == 1:
         raise ValueError(
-            f"{function} found one class only, {found.classes[0]!r}: classes are the folders in the folder that is "
-            f"named, or what labels= says; label_mode=None leaves labels out, class_names={found.classes!r} "
-            f"says that one class is meant"
+            f"{function} found one class only, {names[0]!r}: classes are the folders in the folder that is named, or "
+            f"what labels= says; label_mode=None leaves labels out, class_names={names!r} says that one class is meant"
         )
-    return found.classes
+    return names
 
 
 def shown(names: Sequence[str]) -> str:

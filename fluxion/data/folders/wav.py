@@ -87,6 +87,8 @@ def _samples(form: _Format, data: memoryview) -> np.ndarray:
     if form.kind == FLOAT:
         with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
             samples: np.ndarray = np.frombuffer(data, f"<f{form.bits // 8}").astype(np.float32)
+        if not np.isfinite(samples).all():
+            raise ValueError("it has samples that are infinite or not a number")
     elif form.bits == 8:
         samples = (np.frombuffer(data, np.uint8).astype(np.float32) - 128) / 128
     else:
