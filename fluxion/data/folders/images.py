@@ -53,7 +53,7 @@ def image_dataset_from_directory(
     follow_links      whether links to folders are followed
     extensions        the ends of the names of files that count
 
-    Files are sorted, each folder's own before those in its folders. Hidden ones do not count.
+    Files are sorted by the folder that they are in and then by name, as in Keras. Hidden ones do not count.
 
     Raises FileNotFoundError for a folder that does not exist; ValueError where there are no files, one class only,
     labels that do not fit, or parts that would be taken for classes; ImportError without Pillow. Reading a damaged file

@@ -31,12 +31,12 @@ def subfolders(folder: str, follow_links: bool = False) -> list[str]:
 
 
 def files_below(folder: str, follow_links: bool = False, extensions: Sequence[str] | None = None) -> list[str]:
-    """The files in and below a folder: each folder's files by name, then its folders by name.
+    """The files in and below a folder, sorted by the folder that they are in and then by name, as Keras sorts them.
 
     `extensions` are the ends of names, in lower case, that are wanted; None for all.
     """
     ends = None if extensions is None else tuple(extensions)
-    files = _walk(folder, follow_links, ())
+    files = [os.path.join(place, name) for place, names in sorted(_walk(folder, follow_links, ())) for name in names]
     return [file for file in files if ends is None or file.lower().endswith(ends)]
 
 
@@ -63,13 +63,14 @@ def _links_hint(folders: Sequence[str]) -> str:
     return "; links to folders are followed with follow_links=True" if linked else ""
 
 
-def _walk(folder: str, follow_links: bool, above: tuple[Place, ...]) -> Iterator[str]:
+def _walk(folder: str, follow_links: bool, above: tuple[Place, ...]) -> Iterator[tuple[str, list[str]]]:
+    """Each folder with the names of the files in it."""
     here = os.stat(folder)
     place = (here.st_dev, here.st_ino)
     if place in above:
         return
     files, folders = _entries(folder, follow_links)
-    yield from (os.path.join(folder, name) for name in files)
+    yield folder, files
     for name in folders:
         yield from _walk(os.path.join(folder, name), follow_links, (*above, place))
 
