@@ -13,6 +13,7 @@ from fluxion.data.arrays import (
 )
 from fluxion.data.balance import oversample, undersample
 from fluxion.data.digits import digits
+from fluxion.data.errors import CorruptFileError
 from fluxion.data.folders import (
     FileDataset,
     audio_dataset_from_directory,
@@ -25,7 +26,7 @@ from fluxion.data.folders import (
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
-from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
+from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
@@ -42,9 +43,11 @@ from fluxion.data.views import (
 )
 
 __all__ = [
+    "CorruptFileError",
     "DataLoader",
     "FileDataset",
     "ObsView",
+    "Observations",
     "audio_dataset_from_directory",
     "batch",
     "batch_sequence",

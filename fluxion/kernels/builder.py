@@ -62,11 +62,16 @@ class Tile:
 class Function:
     """A function of generated code, while it is written; `ir` writes its instructions."""
 
-    def __init__(self, module: ir.Module, machine: Machine, name: str, arguments: Sequence[str]) -> None:
-        """`arguments` are types: "int64", "float32" ..., or "float32*" for a pointer to such."""
+    def __init__(
+        self, module: ir.Module, machine: Machine, name: str, arguments: Sequence[str], internal: bool = True
+    ) -> None:
+        """`arguments` are types: "int64", "float32" ..., or "float32*" for a pointer to such.
+
+        An `internal` function is called by others of its module only.
+        """
         kinds = [ir.POINTER if kind.endswith("*") else ir_type(kind) for kind in arguments]
         self.machine, self.module = machine, module
-        self.function = ir.Function(module, name, ir.VOID, kinds)
+        self.function = ir.Function(module, name, ir.VOID, kinds, internal)
         self.ir = ir.Builder(self.function)
         self.arguments: list[Any] = [
             Pointer(self, value, kind[:-1]) if kind.endswith("*") else Number(self, value, kind)
