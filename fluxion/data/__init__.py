@@ -14,6 +14,15 @@ from fluxion.data.arrays import (
 from fluxion.data.balance import oversample, undersample
 from fluxion.data.digits import digits
 from fluxion.data.errors import CorruptFileError
+from fluxion.data.folders import (
+    FileDataset,
+    audio_dataset_from_directory,
+    image_dataset_from_directory,
+    mask_dataset_from_directory,
+    read_image,
+    read_wav,
+    text_dataset_from_directory,
+)
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
@@ -36,8 +45,10 @@ from fluxion.data.views import (
 __all__ = [
     "CorruptFileError",
     "DataLoader",
+    "FileDataset",
     "ObsView",
     "Observations",
+    "audio_dataset_from_directory",
     "batch",
     "batch_sequence",
     "batched_searchsorted",
@@ -51,6 +62,7 @@ __all__ = [
     "group_counts",
     "group_indices",
     "groupobs",
+    "image_dataset_from_directory",
     "joinobs",
     "kfolds",
     "leavepout",
@@ -59,18 +71,22 @@ __all__ = [
     "make_sin",
     "make_spiral",
     "mapobs",
+    "mask_dataset_from_directory",
     "normalise",
     "numobs",
     "obsview",
     "oversample",
     "pad_sequences",
     "randobs",
+    "read_image",
+    "read_wav",
     "rescale",
     "rpad_constant",
     "shuffleobs",
     "slidingwindow",
     "splitobs",
     "stack",
+    "text_dataset_from_directory",
     "timeseries_kfolds",
     "topk",
     "unbatch",
