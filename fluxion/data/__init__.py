@@ -19,6 +19,7 @@ from fluxion.data.loader import DataLoader
 from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
+from fluxion.data.tables import Table, TableEncoder, csv_dataset, table
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
 from fluxion.data.views import (
     ObsView,
@@ -35,12 +36,15 @@ from fluxion.data.views import (
 __all__ = [
     "DataLoader",
     "ObsView",
+    "Table",
+    "TableEncoder",
     "batch",
     "batch_sequence",
     "batched_searchsorted",
     "batchseq",
     "chunk",
     "collate",
+    "csv_dataset",
     "digits",
     "eachobs",
     "filterobs",
@@ -68,6 +72,7 @@ __all__ = [
     "slidingwindow",
     "splitobs",
     "stack",
+    "table",
     "timeseries_kfolds",
     "topk",
     "unbatch",

@@ -1,0 +1,183 @@
+"""CSV files as frames of Polars."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import os
+from collections.abc import Collection, Iterator
+from typing import IO, Any
+
+from fluxion.data.errors import CorruptFileError
+from fluxion.data.tables.names import check_names
+
+SAMPLE = 10_000  # rows that the types of columns are guessed from; the others are read with these types
+BLOCK = 1 << 24
+MISSING = ("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL", "None")
+
+
+def polars() -> Any:
+    """The package that tables are read with."""
+    try:
+        import polars
+    except ImportError:
+        raise ImportError("tables need Polars: pip install 'fluxion-ml[tabular]'") from None
+    return polars
+
+
+@dataclasses.dataclass(frozen=True)
+class CsvFormat:
+    """How a CSV file is written: what stands between values, and what stands for a value that is missing."""
+
+    separator: str | None = None
+    null_values: tuple[str, ...] = MISSING
+
+    def __post_init__(self) -> None:
+        if self.separator is not None and (not isinstance(self.separator, str) or len(self.separator.encode()) != 1):
+            raise ValueError(f"separator= is one ASCII character, as in separator=';', got {self.separator!r}")
+        if not all(isinstance(value, str) for value in self.null_values):
+            raise TypeError(f"null_values= are strings as they stand in the file, got {self.null_values!r}")
+
+    def of(self, path: str) -> CsvFormat:
+        """The format with the usual separator of files named so, where none was given."""
+        name = path.lower().removesuffix(".gz")
+        usual = {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(name)[1])
+        if self.separator is None and usual is None:
+            raise ValueError(
+                f"{path} ends neither in .csv or .tsv (or these with .gz) nor in .parquet; "
+                f"fx.data.csv_dataset(path, separator=...) reads text files of any name"
+            )
+        return dataclasses.replace(self, separator=self.separator or usual)
+
+    def options(self) -> dict[str, Any]:
+        """The format in the words of Polars."""
+        return {"separator": self.separator, "null_values": list(self.null_values)}
+
+
+def header(path: str, form: CsvFormat) -> list[str]:
+    """The names of the columns of a CSV file, which must differ; CorruptFileError where the file has no first line."""
+    pl = polars()
+    try:
+        first = pl.read_csv(path, has_header=False, infer_schema=False, n_rows=1, **form.options())
+    except pl.exceptions.NoDataError:
+        raise CorruptFileError(path, "the file is empty; its first line should name the columns") from None
+    except pl.exceptions.PolarsError as error:
+        raise _corrupt(path, form, error) from None
+    names = ["" if name is None else str(name) for name in first.row(0)]
+    for name in names:
+        if names.count(name) > 1:
+            raise CorruptFileError(
+                path, f"{names.count(name)} columns are named {name!r} in the first line; rename them"
+            )
+    return names
+
+
+def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection[str], strict: bool) -> Any:
+    """The columns of a CSV file but those in `drop`, which must be there if `strict`; those in `text` hold text.
+
+    Types are guessed from the first rows; where a later row does not fit, or a column had no value in them, from all
+    rows. Whole numbers become floats, since a later row may hold a fraction; blank lines are left out.
+
+    Raises CorruptFileError for lines with more or fewer values than the first one, and bytes that are not UTF-8.
+    """
+    pl = polars()
+    names = header(path, form)
+    if strict:
+        check_names("drop=", drop, names)
+    options = {**form.options(), "columns": [name for name in names if name not in drop]}
+    if not options["columns"]:
+        raise ValueError(f"no column of {path} is left to be read: {names}")
+    try:
+        sample = pl.read_csv(path, n_rows=SAMPLE, infer_schema_length=SAMPLE, try_parse_dates=True, **options)
+        types = {name: _type(name in text, sample[name]) for name in sample.columns}
+        frame = _typed(path, types, options)
+        empty = [name for name in sample.columns if sample[name].null_count() == len(sample)]
+        if frame is None or any(frame[name].null_count() < len(frame) for name in empty):
+            given = {name: pl.Categorical for name in text if name in options["columns"]}
+            frame = pl.read_csv(path, infer_schema_length=None, schema_overrides=given, **options)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise _corrupt(path, form, error) from None
+    return _without_blank_lines(path, form, frame, len(names))
+
+
+def _type(text: bool, sample: Any) -> Any:
+    pl = polars()
+    if text or sample.dtype == pl.String:
+        return pl.Categorical  # each text is kept once, and a row takes four bytes
+    return pl.Float64 if sample.dtype.is_integer() else sample.dtype
+
+
+def _typed(path: str, types: dict[str, Any], options: dict[str, Any]) -> Any:
+    """The file read with these types; None where a value does not fit."""
+    pl = polars()
+    try:
+        return pl.read_csv(path, schema_overrides=types, **options)
+    except pl.exceptions.ComputeError as error:
+        if "could not parse" in str(error):
+            return None
+        raise
+
+
+def _without_blank_lines(path: str, form: CsvFormat, frame: Any, fields: int) -> Any:
+    """`frame` without rows of blank lines; an error where a line was too short, which Polars fills up."""
+    if fields == 1 or frame[frame.columns[-1]].null_count() == 0 or _regular(path, form, len(frame), fields):
+        return frame
+    blank = {number for number, (_, record) in enumerate(_records(path, form)) if not record}
+    problem = _uneven_line(path, form)
+    if problem:
+        raise CorruptFileError(path, problem)
+    return frame.filter([row + 1 not in blank for row in range(len(frame))]) if blank else frame
+
+
+def _regular(path: str, form: CsvFormat, rows: int, fields: int) -> bool:
+    """True where counting bytes shows that no line is too short; False where that cannot be told so fast."""
+    separator, found = str(form.separator).encode(), 0
+    with _opened(path) as file:
+        while block := file.read(BLOCK):
+            if b'"' in block:
+                return False
+            found += block.count(separator)
+    return found == (rows + 1) * (fields - 1)
+
+
+def _uneven_line(path: str, form: CsvFormat) -> str | None:
+    """What is wrong with the first line that has more or fewer values than the first one."""
+    wanted = None
+    for line, record in _records(path, form):
+        wanted = wanted or len(record)
+        if record and len(record) != wanted:
+            hint = "put quotes around values that hold a separator" if len(record) > wanted else "is the file complete?"
+            return f"line {line} has {len(record)} values, the first line has {wanted}; {hint}"
+    return None
+
+
+def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
+    """The last line of each record, counted from 1, and its values."""
+    with _opened(path) as file:
+        lines = (line.decode("utf-8", errors="replace") for line in file)
+        reader = csv.reader(lines, delimiter=str(form.separator))
+        for record in reader:
+            yield reader.line_num, record
+
+
+def _corrupt(path: str, form: CsvFormat, error: Exception) -> CorruptFileError:
+    """An error that names the line, where it can be found."""
+    with _opened(path) as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as problem:
+                what = f"line {number} is not UTF-8 text (byte {line[problem.start]:#04x}); save the file as UTF-8"
+                return CorruptFileError(path, what)
+    try:
+        uneven = _uneven_line(path, form)
+    except csv.Error as problem:
+        uneven = str(problem)
+    return CorruptFileError(
+        path, uneven or f"this is no CSV file that Polars reads: {str(error).partition(chr(10))[0]}"
+    )
+
+
+def _opened(path: str) -> IO[bytes]:
+    return gzip.open(path) if path.lower().endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
