@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxion.data.rows import by_position, rows_reader
 from fluxion.onehot import OneHotArray
 from fluxion.ops.indexing import check_indices
 
@@ -40,6 +41,8 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
     Arrays are indexed once along their first axis. A container that is neither array, tuple nor dict gives its items
     one by one; for anything but an integer these are stacked by `collate`. Without an index it is all observations.
+    Of a frame of pandas or Polars, a table of PyArrow or a data set of Hugging Face an observation is a row, as a dict;
+    several are a dict of columns, taken at once. So are those of data sets with `__getitems__`, as PyTorch calls it.
     An index out of range is an IndexError; negative ones count from the end.
 
     >>> x, y = getobs((np.arange(6).reshape(3, 2), ["a", "b", "c"]), slice(1, 3))
@@ -51,13 +54,24 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
 def _observations_of(part: Any, index: Any) -> Any:
     if isinstance(part, Observations) or (is_array(part) and isinstance(index, slice)):
-        return part[index]
+        return by_position(part)[index]
     if type(index) is int and isinstance(part, np.ndarray):
         return part[index]  # NumPy itself checks it, in a tenth of the time
     places = positions("getobs", index, len(part))  # JAX would take the nearest entry where there is none
+    if reader := rows_reader(type(part)):
+        columns = {name: _collated(column) for name, column in reader(part, np.atleast_1d(places)).items()}
+        return columns if places.ndim else over_parts(lambda column: column[0], columns)
     if places.ndim == 0:
-        return part[int(places)]
-    return part[places] if is_array(part) else collate([part[i] for i in places.tolist()])
+        return by_position(part)[int(places)]
+    if is_array(part):
+        return by_position(part)[places]
+    if hasattr(part, "__getitems__"):
+        return collate(part.__getitems__(places.tolist()))
+    return collate([part[i] for i in places.tolist()])
+
+
+def _collated(column: Any) -> Any:
+    return collate(column) if isinstance(column, list) and column else column
 
 
 class Observations:

@@ -10,6 +10,7 @@ import numpy as np
 from fluxion.data.checks import whole_number
 from fluxion.data.draws import host_rng, shuffled
 from fluxion.data.observations import Observations, getobs, is_array, numobs, over_parts, positions
+from fluxion.data.rows import by_position
 from fluxion.onehot import hashable
 from fluxion.random import Generator
 
@@ -58,7 +59,7 @@ def obsview(data: Any, indices: Any) -> Any:
     """
     count = numobs(data)
     places = indices if isinstance(indices, slice) else np.atleast_1d(positions("obsview", indices, count))
-    return over_parts(lambda part: part[places] if is_array(part) else ObsView(part, places), data)
+    return over_parts(lambda part: by_position(part)[places] if is_array(part) else ObsView(part, places), data)
 
 
 class MappedObs(Observations):

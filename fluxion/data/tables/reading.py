@@ -14,7 +14,8 @@ from fluxion.data.tables.names import check_names
 
 SAMPLE = 10_000  # rows that the types of columns are guessed from; the others are read with these types
 BLOCK = 1 << 24
-MISSING = ("", "NA", "N/A", "n/a", "<NA>", "NaN", "nan", "null", "NULL", "None")
+FIRST = 100  # rows that show which columns hold dates, which are slow to tell from text
+MISSING = ("", "NA", "N/A", "NaN", "nan", "null", "NULL")
 
 
 def polars() -> Any:
@@ -89,8 +90,9 @@ def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection
     if not options["columns"]:
         raise ValueError(f"no column of {path} is left to be read: {names}")
     try:
-        sample = pl.read_csv(path, n_rows=SAMPLE, infer_schema_length=SAMPLE, try_parse_dates=True, **options)
-        types = {name: _type(name in text, sample[name]) for name in sample.columns}
+        sample = pl.read_csv(path, n_rows=SAMPLE, infer_schema_length=SAMPLE, **options)
+        first = pl.read_csv(path, n_rows=FIRST, infer_schema_length=FIRST, try_parse_dates=True, **options)
+        types = {name: _type(sample[name].dtype, first[name].dtype, name in text) for name in sample.columns}
         frame = _typed(path, types, options)
         empty = [name for name in sample.columns if sample[name].null_count() == len(sample)]
         if frame is None or any(frame[name].null_count() < len(frame) for name in empty):
@@ -101,11 +103,14 @@ def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection
     return _without_blank_lines(path, form, frame, len(names))
 
 
-def _type(text: bool, sample: Any) -> Any:
+def _type(dtype: Any, first: Any, text: bool) -> Any:
+    """The type to read a column with, from the one that the sample and the first rows have, and whether it is text."""
     pl = polars()
-    if text or sample.dtype == pl.String:
+    if not text and first.is_temporal():
+        return first
+    if text or dtype == pl.String:
         return pl.Categorical  # each text is kept once, and a row takes four bytes
-    return pl.Float64 if sample.dtype.is_integer() else sample.dtype
+    return pl.Float64 if dtype.is_integer() else dtype
 
 
 def _typed(path: str, types: dict[str, Any], options: dict[str, Any]) -> Any:
