@@ -189,11 +189,12 @@ def _days(column: Any) -> Any:
 def _category(column: Any, kind: str) -> Any:
     """The column as text, booleans, whole numbers or, where some are no categories for sure, Float64."""
     pl = polars()
+    column = column.fill_nan(None) if column.dtype.is_float() else column
     if column.null_count() == len(column):
         dtype = {"text": pl.String, "boolean": pl.Boolean, "number": pl.Int64}[kind]
         return pl.Series(column.name, [None] * len(column), dtype)
     if kind_of(column.dtype) != kind:
         raise ValueError(f"the column {column.name!r} should hold categories of kind {kind}, it holds {column.dtype}")
     if kind == "number":
-        return column.cast(pl.Float64).fill_nan(None) if column.dtype.is_float() else column.cast(pl.Int64)
+        return column.cast(pl.Float64 if column.dtype.is_float() else pl.Int64)
     return column.cast(pl.String) if isinstance(column.dtype, pl.Enum) else column

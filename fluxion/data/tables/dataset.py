@@ -161,8 +161,8 @@ def table(
     targets = _names("target", [target] if isinstance(target, str) else target or ())
     numeric, categorical, drop = _names("numeric", numeric), _names("categorical", categorical), _names("drop", drop)
     frame = frame_of(data, csv, drop, (), strict=True)
-    numbers, categories, classes = _roles(frame, targets, numeric, categorical)
     training, validation = _split(len(frame), validation_split, subset, seed)
+    numbers, categories, classes = _roles(frame, targets, numeric, categorical)
     kinds = {name: category_kind(frame[name]) for name in categories}
     frame = frame.with_columns(prepared(frame, numbers, kinds))
     learnt = frame if validation is None else frame[training]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import dataclasses
 import gzip
+import io
 import os
+import zlib
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
@@ -61,9 +63,7 @@ def header(path: str, form: CsvFormat) -> list[str]:
     pl = polars()
     try:
         first = pl.read_csv(path, has_header=False, infer_schema=False, n_rows=1, **form.options())
-    except pl.exceptions.NoDataError:
-        raise CorruptFileError(path, "the file is empty; its first line should name the columns") from None
-    except pl.exceptions.PolarsError as error:
+    except (pl.exceptions.PolarsError, OSError) as error:
         raise _corrupt(path, form, error) from None
     names = ["" if name is None else str(name) for name in first.row(0)]
     for name in names:
@@ -90,12 +90,8 @@ def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection
     if not options["columns"]:
         raise ValueError(f"no column of {path} is left to be read: {names}")
     try:
-        sample = pl.read_csv(path, n_rows=SAMPLE, infer_schema_length=SAMPLE, **options)
-        first = pl.read_csv(path, n_rows=FIRST, infer_schema_length=FIRST, try_parse_dates=True, **options)
-        types = {name: _type(sample[name].dtype, first[name].dtype, name in text) for name in sample.columns}
-        frame = _typed(path, types, options)
-        empty = [name for name in sample.columns if sample[name].null_count() == len(sample)]
-        if frame is None or any(frame[name].null_count() < len(frame) for name in empty):
+        frame = _typed(path, _types(path, options, text), options)
+        if frame is None or any(_came_late(frame[name]) for name in frame.columns if name not in text):
             given = {name: pl.Categorical for name in text if name in options["columns"]}
             frame = pl.read_csv(path, infer_schema_length=None, schema_overrides=given, **options)
     except (pl.exceptions.PolarsError, OSError) as error:
@@ -103,14 +99,26 @@ def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection
     return _without_blank_lines(path, form, frame, len(names))
 
 
-def _type(dtype: Any, first: Any, text: bool) -> Any:
-    """The type to read a column with, from the one that the sample and the first rows have, and whether it is text."""
+def _types(path: str, options: dict[str, Any], text: Collection[str]) -> dict[str, Any]:
+    """The types to read the columns with, guessed from the first rows."""
     pl = polars()
-    if not text and first.is_temporal():
-        return first
-    if text or dtype == pl.String:
-        return pl.Categorical  # each text is kept once, and a row takes four bytes
-    return pl.Float64 if dtype.is_integer() else dtype
+    form = {name: value for name, value in options.items() if name != "columns"}
+    sample = pl.scan_csv(path, infer_schema_length=SAMPLE, **form).collect_schema()
+    first = pl.scan_csv(path, infer_schema_length=FIRST, try_parse_dates=True, **form).collect_schema()
+    types = {}
+    for name in options["columns"]:
+        if name not in text and first[name].is_temporal():
+            types[name] = first[name]
+        elif name in text or sample[name] == pl.String:
+            types[name] = pl.Categorical  # each text is kept once, and a row takes four bytes
+        else:
+            types[name] = pl.Float64 if sample[name].is_integer() else sample[name]
+    return types
+
+
+def _came_late(column: Any) -> bool:
+    """True for a column with no value in the rows that types are guessed from, but some in later rows."""
+    return column.null_count() < len(column) and column.head(SAMPLE).null_count() == SAMPLE
 
 
 def _typed(path: str, types: dict[str, Any], options: dict[str, Any]) -> Any:
@@ -159,8 +167,7 @@ def _uneven_line(path: str, form: CsvFormat) -> str | None:
 
 def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
     """The last line of each record, counted from 1, and its values."""
-    with _opened(path) as file:
-        lines = (line.decode("utf-8", errors="replace") for line in file)
+    with io.TextIOWrapper(_opened(path), encoding="utf-8-sig", errors="replace", newline="") as lines:
         reader = csv.reader(lines, delimiter=str(form.separator))
         for record in reader:
             yield reader.line_num, record
@@ -168,20 +175,25 @@ def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
 
 def _corrupt(path: str, form: CsvFormat, error: Exception) -> CorruptFileError:
     """An error that names the line, where it can be found."""
+    if isinstance(error, polars().exceptions.NoDataError):
+        return CorruptFileError(path, "the file is empty; its first line should name the columns")
+    try:
+        found = _foreign_line(path) or _uneven_line(path, form)
+    except (csv.Error, OSError, EOFError, zlib.error) as problem:
+        found = str(problem)
+    return CorruptFileError(path, found or f"this is no CSV file that Polars reads: {str(error).partition(chr(10))[0]}")
+
+
+def _foreign_line(path: str) -> str | None:
+    """What is wrong with the first line that is not UTF-8."""
     with _opened(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 line.decode("utf-8")
             except UnicodeDecodeError as problem:
-                what = f"line {number} is not UTF-8 text (byte {line[problem.start]:#04x}); save the file as UTF-8"
-                return CorruptFileError(path, what)
-    try:
-        uneven = _uneven_line(path, form)
-    except csv.Error as problem:
-        uneven = str(problem)
-    return CorruptFileError(
-        path, uneven or f"this is no CSV file that Polars reads: {str(error).partition(chr(10))[0]}"
-    )
+                byte = line[problem.start]
+                return f"line {number} is not UTF-8 text (byte {byte:#04x}); save the file as UTF-8"
+    return None
 
 
 def _opened(path: str) -> IO[bytes]:
