@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
+import numpy as np
+
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.tables.names import check_names
 
@@ -136,11 +138,10 @@ def _without_blank_lines(path: str, form: CsvFormat, frame: Any, fields: int) ->
     """`frame` without rows of blank lines; an error where a line was too short, which Polars fills up."""
     if fields == 1 or frame[frame.columns[-1]].null_count() == 0 or _regular(path, form, len(frame), fields):
         return frame
-    blank = {number for number, (_, record) in enumerate(_records(path, form)) if not record}
-    problem = _uneven_line(path, form)
+    problem, blank = _look(path, form)
     if problem:
         raise CorruptFileError(path, problem)
-    return frame.filter([row + 1 not in blank for row in range(len(frame))]) if blank else frame
+    return frame[np.delete(np.arange(len(frame)), blank)] if blank else frame
 
 
 def _regular(path: str, form: CsvFormat, rows: int, fields: int) -> bool:
@@ -154,15 +155,17 @@ def _regular(path: str, form: CsvFormat, rows: int, fields: int) -> bool:
     return found == (rows + 1) * (fields - 1)
 
 
-def _uneven_line(path: str, form: CsvFormat) -> str | None:
-    """What is wrong with the first line that has more or fewer values than the first one."""
-    wanted = None
-    for line, record in _records(path, form):
+def _look(path: str, form: CsvFormat) -> tuple[str | None, list[int]]:
+    """What is wrong with the first line that has more or fewer values than the first one, and the rows left blank."""
+    wanted, blank = None, []
+    for number, (line, record) in enumerate(_records(path, form), start=-1):
         wanted = wanted or len(record)
-        if record and len(record) != wanted:
+        if not record:
+            blank.append(number)
+        elif len(record) != wanted:
             hint = "put quotes around values that hold a separator" if len(record) > wanted else "is the file complete?"
-            return f"line {line} has {len(record)} values, the first line has {wanted}; {hint}"
-    return None
+            return f"line {line} has {len(record)} values, the first line has {wanted}; {hint}", []
+    return None, blank
 
 
 def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
@@ -173,12 +176,14 @@ def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, record
 
 
-def _corrupt(path: str, form: CsvFormat, error: Exception) -> CorruptFileError:
-    """An error that names the line, where it can be found."""
+def _corrupt(path: str, form: CsvFormat, error: Exception) -> Exception:
+    """An error that names the line, where it can be found; `error` itself where the system cannot read the file."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error
     if isinstance(error, polars().exceptions.NoDataError):
         return CorruptFileError(path, "the file is empty; its first line should name the columns")
     try:
-        found = _foreign_line(path) or _uneven_line(path, form)
+        found = _foreign_line(path) or _look(path, form)[0]
     except (csv.Error, OSError, EOFError, zlib.error) as problem:
         found = str(problem)
     return CorruptFileError(path, found or f"this is no CSV file that Polars reads: {str(error).partition(chr(10))[0]}")
