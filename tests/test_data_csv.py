@@ -102,7 +102,7 @@ def test_dates(write):
 
 def test_blank_lines_are_left_out(write):
     assert columns(write("a,b\n1,2\n\n3,4\n\n")) == {"a": [1, 3], "b": [2, 4]}
-    assert columns(write('a,b\n1,"2"\r\n\r\n3,\n')) == {"a": [1, 3], "b": [2, 2]}
+    assert columns(write('a,b\n1,"2"\r\n\r\n3,\r\n')) == {"a": [1, 3], "b": [2, 2]}
     assert columns(write("a\n1\n\n3\n")) == {"a": [1, 2, 3]}  # a missing value
 
 
