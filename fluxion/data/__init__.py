@@ -19,7 +19,7 @@ from fluxion.data.loader import DataLoader
 from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
-from fluxion.data.tables import Table, TableEncoder, csv_dataset, table
+from fluxion.data.tables import CsvFormat, Table, TableEncoder, csv_dataset, table
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
 from fluxion.data.views import (
     ObsView,
@@ -34,6 +34,7 @@ from fluxion.data.views import (
 )
 
 __all__ = [
+    "CsvFormat",
     "DataLoader",
     "ObsView",
     "Table",

@@ -2,5 +2,6 @@
 
 from fluxion.data.tables.dataset import Table, csv_dataset, table
 from fluxion.data.tables.encoder import TableEncoder
+from fluxion.data.tables.reading import CsvFormat
 
-__all__ = ["Table", "TableEncoder", "csv_dataset", "table"]
+__all__ = ["CsvFormat", "Table", "TableEncoder", "csv_dataset", "table"]

@@ -125,14 +125,14 @@ def table(
     categorical       columns of whole numbers to take as categories
     drop              columns to leave out
     categorical_as    "onehot", a feature of 0s and 1s for each category; or "codes", numbers for `Embedding` layers
-    max_categories    keeps only so many categories of a column, the most frequent ones
+    max_categories    keeps only so many categories of a column, the most frequent ones, and missing
     scale             "standard", to mean 0 and standard deviation 1; "minmax", to 0 to 1; None, as they are
     missing           what a missing number becomes: the "mean" or the "median" of the column
     indicate_missing  adds a feature, 1 where a number is missing, for each column that lacks some
     validation_split  the part of the rows, from 0 to 1, that is kept for validation, at random
     subset            "training", "validation" or "both"
     seed              repeats the split; "training" and "validation" in two calls need the same one
-    csv               how CSV files are written, see `csv_dataset`
+    csv               a `CsvFormat`, how CSV files are written; `csv_dataset` makes one
 
     Means, scales and categories are learnt from the training rows alone, so the validation rows tell the model
     nothing; the classes are those of all rows. A missing category is a category of its own, an unknown one has the

@@ -33,7 +33,13 @@ def polars() -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class CsvFormat:
-    """How a CSV file is written: what stands between values, and what stands for a value that is missing."""
+    """How a CSV file is written: what stands between values, and what stands for a value that is missing.
+
+    Without a separator it is a comma, and a tab in files whose names end in .tsv.
+
+    >>> fx.data.CsvFormat(";", ("?",))
+    CsvFormat(separator=';', null_values=('?',))
+    """
 
     separator: str | None = None
     null_values: tuple[str, ...] = MISSING
