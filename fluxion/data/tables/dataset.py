@@ -61,8 +61,8 @@ class Table(Observations):
 
     def part(self, rows: np.ndarray) -> Table:
         """These rows, as a `Table` of their own."""
-        target = None if self.target is None else self.target[rows]
-        return Table(self.numeric[rows], self.codes[rows], target, self.encoder)
+        target = None if self.target is None else self.target.take(rows, axis=0)
+        return Table(self.numeric.take(rows, axis=0), self.codes.take(rows, axis=0), target, self.encoder)
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -74,10 +74,11 @@ class Table(Observations):
 
     def many(self, indices: np.ndarray) -> Any:
         features = self._features(indices)
-        return features if self.target is None else (features, self.target[indices])
+        return features if self.target is None else (features, self.target.take(indices, axis=0))
 
     def _features(self, indices: np.ndarray) -> Any:
-        numeric, codes = self.numeric[indices], self.codes[indices]
+        # a third of the time of numeric[indices]
+        numeric, codes = self.numeric.take(indices, axis=0), self.codes.take(indices, axis=0)
         if not self.encoder.onehot:
             return numeric, codes
         width, known = numeric.shape[1], codes > 0

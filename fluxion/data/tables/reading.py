@@ -68,12 +68,12 @@ class CsvFormat:
 
 def header(path: str, form: CsvFormat) -> list[str]:
     """The names of the columns of a CSV file, which must differ; CorruptFileError where the file has no first line."""
-    pl = polars()
     try:
-        first = pl.read_csv(path, has_header=False, infer_schema=False, n_rows=1, **form.options())
-    except (pl.exceptions.PolarsError, OSError) as error:
+        names = next((record for _, record in _records(path, form) if record), None)
+    except (csv.Error, OSError, EOFError, zlib.error) as error:
         raise _corrupt(path, form, error) from None
-    names = ["" if name is None else str(name) for name in first.row(0)]
+    if names is None:
+        raise CorruptFileError(path, "the file is empty; its first line should name the columns")
     for name in names:
         if names.count(name) > 1:
             raise CorruptFileError(
@@ -186,8 +186,6 @@ def _corrupt(path: str, form: CsvFormat, error: Exception) -> Exception:
     """An error that names the line, where it can be found; `error` itself where the system cannot read the file."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
-    if isinstance(error, polars().exceptions.NoDataError):
-        return CorruptFileError(path, "the file is empty; its first line should name the columns")
     try:
         found = _foreign_line(path) or _look(path, form)[0]
     except (csv.Error, OSError, EOFError, zlib.error) as problem:
