@@ -18,6 +18,8 @@ def test_missing_numbers():
     assert data.feature_names == ["x", "y", "x is missing"]
     assert data[:].tolist() == [[1, 1, 0], [2, 2, 1], [3, 3, 0], [2, 4, 1]]
     assert data.encode({"x": [None], "y": [None]})[:].tolist() == [[2, 2.5, 1]]
+    same_names = table({"missing 0": [1.0, 2.0], "0": [None, 1.0]}, indicate_missing=True, scale=None)
+    assert same_names[:].tolist() == [[1, 1, 1], [2, 1, 0]]
     assert table({"x": [1.0, None, 2.0, 9.0]}, missing="median", scale=None)[1].tolist() == [2]
 
 

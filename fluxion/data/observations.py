@@ -42,7 +42,7 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
     Arrays are indexed once along their first axis. A container that is neither array, tuple nor dict gives its items
     one by one; for anything but an integer these are stacked by `collate`. Without an index it is all observations.
     Of a frame of pandas or Polars, a table of PyArrow or a data set of Hugging Face an observation is a row, as a dict;
-    several are a dict of columns, taken at once. So are those of data sets with `__getitems__`, as PyTorch calls it.
+    several are a dict of columns, taken at once. Data sets with `__getitems__` (PyTorch) give several items at once.
     An index out of range is an IndexError; negative ones count from the end.
 
     >>> x, y = getobs((np.arange(6).reshape(3, 2), ["a", "b", "c"]), slice(1, 3))

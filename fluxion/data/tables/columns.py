@@ -72,7 +72,8 @@ def matrix(frame: Any, expressions: list[Any], dtype: Any) -> np.ndarray:
     """One column of an array for each expression."""
     if not expressions:
         return np.zeros((len(frame), 0), dtype)
-    return np.array(frame.select(expressions).to_numpy(), dtype, order="C")  # Polars takes longer to turn it itself
+    columns = frame.select(expression.alias(str(number)) for number, expression in enumerate(expressions))
+    return np.array(columns.to_numpy(), dtype, order="C")  # Polars itself takes longer to turn them into rows
 
 
 def category_kind(column: Any) -> str:

@@ -104,7 +104,7 @@ class TableEncoder:
         numbers = [column.name for column in self.number_columns]
         kinds = {column.name: column.kind for column in self.category_columns}
         ready = prepared(frame, numbers, kinds) if self.columns else frame
-        numeric = matrix(ready, [*self._number_expressions()], np.float32)
+        numeric = matrix(ready, self._number_expressions(), np.float32)
         codes = matrix(ready, [column.expression() for column in self.category_columns], np.int32)
         return Table(numeric, codes, self._target(frame) if labelled and self.targets else None, self)
 
@@ -182,8 +182,7 @@ class TableEncoder:
     def _number_expressions(self) -> list[Any]:
         pl = polars()
         gaps = [pl.col(column.name).is_null().cast(pl.Float32) for column in self.number_columns if column.indicator]
-        aliases = [expression.alias(f"missing {number}") for number, expression in enumerate(gaps)]
-        return [column.expression() for column in self.number_columns] + aliases
+        return [column.expression() for column in self.number_columns] + gaps
 
     def _target(self, frame: Any) -> np.ndarray:
         """Class numbers of shape (N,) or numbers of shape (N, targets); an error where a row has none."""
