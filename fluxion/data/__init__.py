@@ -29,6 +29,7 @@ from fluxion.data.loader import DataLoader
 from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
+from fluxion.data.tables import CsvFormat, Table, TableEncoder, csv_dataset, table
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
 from fluxion.data.views import (
     ObsView,
@@ -44,10 +45,13 @@ from fluxion.data.views import (
 
 __all__ = [
     "CorruptFileError",
+    "CsvFormat",
     "DataLoader",
     "FileDataset",
     "ObsView",
     "Observations",
+    "Table",
+    "TableEncoder",
     "audio_dataset_from_directory",
     "batch",
     "batch_sequence",
@@ -55,6 +59,7 @@ __all__ = [
     "batchseq",
     "chunk",
     "collate",
+    "csv_dataset",
     "digits",
     "eachobs",
     "filterobs",
@@ -86,6 +91,7 @@ __all__ = [
     "slidingwindow",
     "splitobs",
     "stack",
+    "table",
     "text_dataset_from_directory",
     "timeseries_kfolds",
     "topk",
