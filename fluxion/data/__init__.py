@@ -12,6 +12,16 @@ from fluxion.data.arrays import (
     unstack,
 )
 from fluxion.data.balance import oversample, undersample
+from fluxion.data.errors import CorruptFileError
+from fluxion.data.folders import (
+    FileDataset,
+    audio_dataset_from_directory,
+    image_dataset_from_directory,
+    mask_dataset_from_directory,
+    read_image,
+    read_wav,
+    text_dataset_from_directory,
+)
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
 from fluxion.data.formats import read_idx, read_mat, read_parquet
 from fluxion.data.groups import group_counts, group_indices
@@ -34,9 +44,10 @@ from fluxion.data.named import (
     Wine,
     digits,
 )
-from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
+from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.splits import splitobs
+from fluxion.data.tables import CsvFormat, Table, TableEncoder, csv_dataset, table
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
 from fluxion.data.views import (
     ObsView,
@@ -60,20 +71,28 @@ __all__ = [
     "SVHN",
     "BostonHousing",
     "Cora",
+    "CorruptFileError",
+    "CsvFormat",
     "DataLoader",
     "FashionMNIST",
+    "FileDataset",
     "Iris",
     "ObsView",
+    "Observations",
     "Omniglot",
+    "Table",
+    "TableEncoder",
     "TinyShakespeare",
     "Titanic",
     "Wine",
+    "audio_dataset_from_directory",
     "batch",
     "batch_sequence",
     "batched_searchsorted",
     "batchseq",
     "chunk",
     "collate",
+    "csv_dataset",
     "digits",
     "eachobs",
     "filterobs",
@@ -81,6 +100,7 @@ __all__ = [
     "group_counts",
     "group_indices",
     "groupobs",
+    "image_dataset_from_directory",
     "joinobs",
     "kfolds",
     "leavepout",
@@ -89,6 +109,7 @@ __all__ = [
     "make_sin",
     "make_spiral",
     "mapobs",
+    "mask_dataset_from_directory",
     "normalise",
     "numobs",
     "obsview",
@@ -96,14 +117,18 @@ __all__ = [
     "pad_sequences",
     "randobs",
     "read_idx",
+    "read_image",
     "read_mat",
     "read_parquet",
+    "read_wav",
     "rescale",
     "rpad_constant",
     "shuffleobs",
     "slidingwindow",
     "splitobs",
     "stack",
+    "table",
+    "text_dataset_from_directory",
     "timeseries_kfolds",
     "topk",
     "unbatch",

@@ -7,6 +7,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxion.data.buffers import aligned_empty
+from fluxion.data.rows import by_position, rows_reader
 from fluxion.onehot import OneHotArray
 from fluxion.ops.indexing import check_indices
 
@@ -40,6 +42,8 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
     Arrays are indexed once along their first axis. A container that is neither array, tuple nor dict gives its items
     one by one; for anything but an integer these are stacked by `collate`. Without an index it is all observations.
+    Of a frame of pandas or Polars, a table of PyArrow or a data set of Hugging Face an observation is a row, as a dict;
+    several are a dict of columns, taken at once. Data sets with `__getitems__` (PyTorch) give several items at once.
     An index out of range is an IndexError; negative ones count from the end.
 
     >>> x, y = getobs((np.arange(6).reshape(3, 2), ["a", "b", "c"]), slice(1, 3))
@@ -51,13 +55,24 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
 def _observations_of(part: Any, index: Any) -> Any:
     if isinstance(part, Observations) or (is_array(part) and isinstance(index, slice)):
-        return part[index]
+        return by_position(part)[index]
     if type(index) is int and isinstance(part, np.ndarray):
         return part[index]  # NumPy itself checks it, in a tenth of the time
     places = positions("getobs", index, len(part))  # JAX would take the nearest entry where there is none
+    if reader := rows_reader(type(part)):
+        columns = {name: _collated(column) for name, column in reader(part, np.atleast_1d(places)).items()}
+        return columns if places.ndim else over_parts(lambda column: column[0], columns)
     if places.ndim == 0:
-        return part[int(places)]
-    return part[places] if is_array(part) else collate([part[i] for i in places.tolist()])
+        return by_position(part)[int(places)]
+    if is_array(part):
+        return by_position(part)[places]
+    if hasattr(part, "__getitems__"):
+        return collate(part.__getitems__(places.tolist()))
+    return collate([part[i] for i in places.tolist()])
+
+
+def _collated(column: Any) -> Any:
+    return collate(column) if isinstance(column, list) and column else column
 
 
 class Observations:
@@ -79,6 +94,15 @@ class Observations:
     def many(self, indices: np.ndarray) -> Any:
         """The observations at `indices` as one batch."""
         return collate([self.one(i) for i in indices.tolist()])
+
+    @property
+    def batched(self) -> bool:
+        """Whether `many` is one call, faster than one for each observation; else threads of a loader call `one`."""
+        return False
+
+    def source(self, i: int) -> str | None:
+        """The file that observation `i` comes from, None where it is from none: errors name it."""
+        return None
 
     def __getitem__(self, index: Any) -> Any:
         places = positions(self.made_by, index, len(self))
@@ -172,6 +196,30 @@ def over_parts(function: Callable[[Any], Any], data: Any) -> Any:
     return function(data)
 
 
+def parts_of(data: Any) -> list[Any]:
+    """The parts of nested tuples and dicts."""
+    found: list[Any] = []
+    over_parts(found.append, data)
+    return found
+
+
+def is_batched(data: Any) -> bool:
+    """Whether a batch of `data` is best read by one call: of arrays, tables, and what is in memory as a list."""
+    return all(map(_is_batched, parts_of(data)))
+
+
+def _is_batched(part: Any) -> bool:
+    if isinstance(part, Observations):
+        return part.batched
+    return is_array(part) or isinstance(part, (list, range, str)) or rows_reader(type(part)) is not None
+
+
+def source_of(data: Any, i: int) -> str | None:
+    """The file that observation `i` comes from, where a part of the data knows it."""
+    found = (part.source(i) for part in parts_of(data) if isinstance(part, Observations))
+    return next((source for source in found if source), None)
+
+
 def is_array(x: Any) -> bool:
     """True for NumPy arrays and scalars, JAX arrays and whatever else is indexed as they are."""
     return hasattr(x, "shape") and hasattr(x, "dtype")
@@ -225,5 +273,8 @@ def _stack(items: Sequence[Any]) -> Any:
                 f"observations 0 and {i} of a batch have different shapes, {arrays[0].shape} and {array.shape}; "
                 f"pad or cut them to one shape to make a batch of them"
             )
-    stacked = np.stack(arrays)
-    return stacked.astype(np.float32) if all(python) and stacked.dtype == np.float64 else stacked
+    dtype = np.result_type(*arrays)
+    dtype = np.dtype(np.float32) if all(python) and dtype == np.float64 else dtype
+    if dtype.hasobject:
+        return np.stack(arrays)
+    return np.stack(arrays, out=aligned_empty((len(arrays), *arrays[0].shape), dtype), casting="unsafe")
