@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.datasets import load_iris, load_wine
 from webserver import publish, tar, web, written, zipped
 
+import fluxion as fx
 from fluxion.data import (
     CIFAR10,
     CIFAR100,
@@ -272,8 +273,13 @@ def test_digits_are_a_named_data_set():
 
 
 def test_a_data_set_of_two_parts_is_none_to_draw_batches_from():
-    with pytest.raises(TypeError, match=r"needs a length and \[i\] to take observations from, got Digits"):
-        DataLoader(digits(), batch_size=10)
+    data = digits()
+    for use in (len, fx.data.numobs, lambda data: DataLoader(data, batch_size=10)):
+        with pytest.raises(
+            TypeError, match=r"Digits has two parts, each with a length of its own: take its train or its test"
+        ):
+            use(data)
+    assert data and list(data)[1] is data[1] is data.test and len(DataLoader(data.test, batch_size=10)) == 36
 
 
 def test_boston_is_that_of_keras(publish, tmp_path):

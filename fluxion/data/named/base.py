@@ -110,6 +110,15 @@ class SplitData(NamedData):
     def __iter__(self) -> Iterator[Any]:
         return iter((self.train, self.test))
 
+    def __getitem__(self, place: int) -> Any:
+        return (self.train, self.test)[place]
+
+    def __len__(self) -> int:  # else a loader would take it for a stream of two observations
+        raise TypeError(f"{self.name} has two parts, each with a length of its own: take its train or its test")
+
+    def __bool__(self) -> bool:
+        return True
+
 
 def _classes(names: tuple[str, ...]) -> list[tuple[str, str]]:
     text = f"{len(names)}: {', '.join(names)}"
