@@ -12,6 +12,8 @@ import pytest
 from fluxion.data import read_parquet
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.formats.cursor import Cursor
+from fluxion.data.formats.parquet.pages import Chunk
+from fluxion.data.formats.parquet.schema import Column
 from fluxion.data.formats.parquet.snappy import unsnappy
 from fluxion.data.formats.parquet.values import hybrid
 
@@ -193,3 +195,83 @@ def test_runs_and_packed_integers():
     for data, width in ((b"\x00", 3), (b"\x03\x00", 3), (b"", 3), (b"\x02\x01", 33)):
         with pytest.raises(CorruptFileError, match=r"a run of no|does not fit|integers of 33 bits"):
             hybrid(Cursor(data, "f"), width, 5)
+
+
+# ---- Pages
+
+
+def compact(fields):
+    """A struct of numbers below 64, booleans and structs by Thrift's compact protocol."""
+    data, last = b"", 0
+    for number, value in fields.items():
+        kind, body = (12, compact(value)) if isinstance(value, dict) else (5, bytes([2 * value]))
+        if isinstance(value, bool):
+            kind, body = 1 if value else 2, b""
+        data, last = data + bytes([(number - last) << 4 | kind]) + body, number
+    return data + b"\x00"
+
+
+def read_pages(data, rows=2, levels=0, kind=1):
+    column = Column(("x",), kind, 0, levels, False, None, None)
+    return Chunk(Cursor(data, "f"), column, 0).read(rows)
+
+
+def page(kind, body, about, place):
+    return compact({1: kind, 2: len(body), 3: len(body), place: about}) + body
+
+
+TWO = struct.pack("<2i", 5, 7)
+DICTIONARY = page(2, TWO, {1: 2, 2: 0}, 7)
+
+
+def test_pages_written_by_hand():
+    ((values, there),) = read_pages(page(0, TWO, {1: 2, 2: 0, 3: 3, 4: 3}, 5))
+    assert values.tolist() == [5, 7] and there.all()
+    ((values, there),) = read_pages(DICTIONARY + page(0, b"\x01\x04\x01", {1: 2, 2: 8, 3: 3, 4: 3}, 5))
+    assert values.tolist() == [7, 7]
+    levels = struct.pack("<I", 2) + b"\x03\x02"  # eight bits: only the second row has a value
+    ((values, there),) = read_pages(page(0, levels + TWO[4:], {1: 2, 2: 0, 3: 3, 4: 3}, 5), levels=1)
+    assert values.tolist() == [7] and there.tolist() == [False, True]
+    index = page(1, b"1", {}, 6)
+    two = page(3, b"\x03\x02" + TWO[:4], {1: 2, 2: 1, 3: 2, 4: 0, 5: 2, 6: 0, 7: False}, 8)
+    ((values, there),) = read_pages(index + two, levels=1)
+    assert values.tolist() == [5] and there.tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "data, options, message",
+    [
+        (page(0, TWO, {1: 3, 2: 0, 3: 3}, 5), {}, "a page of 3 rows where 2 are left"),
+        (page(0, TWO, {1: 0, 2: 0, 3: 3}, 5), {}, "a page of 0 rows where 2 are left"),
+        (compact({1: 0, 2: 8, 5: {1: 2}}), {}, "field 3 of a page is None, no count"),
+        (compact({1: 0, 2: 0, 3: 0}), {}, "a page without its header"),
+        (page(0, TWO[:6], {1: 2, 2: 0, 3: 3}, 5), {}, "2 values of 8 bytes does not fit into the 6 bytes"),
+        (
+            page(0, TWO, {1: 2, 2: 0, 3: 4}, 5),
+            {"levels": 1},
+            "which values of column x are missing is written in an old",
+        ),
+        (page(0, b"\x01\x04\x02", {1: 2, 2: 8, 3: 3}, 5), {}, "column x is written as encoding 8"),
+        (DICTIONARY + page(0, b"\x02\x04\x02", {1: 2, 2: 8}, 5), {}, "an index of 2 into a dictionary of 2"),
+        (page(0, TWO, {1: 2}, 5), {}, "column x is written as no encoding"),
+        (page(3, TWO, {1: 2, 4: 0, 5: 9}, 8), {}, "a page with levels of lists, or longer than the page"),
+        (page(3, TWO, {1: 2, 4: 0, 5: 0, 6: 1}, 8), {}, "a page with levels of lists, or longer than the page"),
+        (page(0, TWO, {1: 2, 2: 0}, 5), {"kind": 3}, "values of the type 3 are not read"),
+    ],
+)
+def test_damaged_pages(data, options, message):
+    with pytest.raises(CorruptFileError, match=message):
+        read_pages(data, **options)
+
+
+def test_columns_of_one_name(tmp_path):
+    pq.write_table(pa.Table.from_arrays([pa.array([1]), pa.array([2])], ["a", "a"]), tmp_path / "x.parquet")
+    with pytest.raises(CorruptFileError, match="two of its columns have one name"):
+        read_parquet(tmp_path / "x.parquet")
+
+
+def test_text_that_is_none(tmp_path):
+    text = pa.Array.from_buffers(pa.string(), 1, pa.array([b"\xff"]).buffers())
+    pq.write_table(pa.table({"a": text}), tmp_path / "x.parquet")
+    with pytest.raises(CorruptFileError, match="column a is no text"):
+        read_parquet(tmp_path / "x.parquet")
