@@ -1,5 +1,6 @@
 """Data: batches, splits and the data sets that come with Fluxion (Flux: MLUtils, MLDatasets)."""
 
+from fluxion.data import transforms
 from fluxion.data.arrays import (
     batched_searchsorted,
     chunk,
@@ -18,6 +19,7 @@ from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
 from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
+from fluxion.data.show import show_batch
 from fluxion.data.splits import splitobs
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
 from fluxion.data.views import (
@@ -64,12 +66,14 @@ __all__ = [
     "randobs",
     "rescale",
     "rpad_constant",
+    "show_batch",
     "shuffleobs",
     "slidingwindow",
     "splitobs",
     "stack",
     "timeseries_kfolds",
     "topk",
+    "transforms",
     "unbatch",
     "undersample",
     "unsqueeze",

@@ -53,7 +53,7 @@ def warp_images(
         for row in f.range(first, f.minimum(first + ROWS, height)):
             for column in f.range(0, padded, lanes):
                 _write_neighbours(f, look, row, column, f[places], f[shares], channels)
-                for i in f.range(min(lanes, padded)):
+                for i in f.range(lanes, unroll=4):
                     for c in range(0, channels, wide):
                         pixel = _mixed(f, source + (f[places][i] + c), f[shares] + i, image.shape, channels - c, wide)
                         outside = (f[shares] + 4 * lanes).splat(i, wide)

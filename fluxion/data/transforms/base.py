@@ -97,7 +97,9 @@ class Transform:
         ([1.0, 0.0, 3.0, 2.0], ['a', 'b'])
         """
         named = fields_of.named(batch, getattr(self, "_names", None), type(self).__name__)
-        return fields_of.renamed(batch, named, self._run({name: value for name, (_, value) in named.items()}, keys, rng))
+        return fields_of.renamed(
+            batch, named, self._run({name: value for name, (_, value) in named.items()}, keys, rng)
+        )
 
     def on(self, *names: str | None) -> Any:
         """The same transform for batches that are tuples of these fields: "image", "mask", "boxes", "keypoints",

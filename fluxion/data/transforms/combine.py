@@ -27,7 +27,7 @@ def transform_of(value: Any) -> Transform:
     raise TypeError(f"expected a transform, or a list of them, got {value!r}{hint}")
 
 
-def shared_sampling(steps: Sequence[Any]) -> Sampling | None | bool:
+def shared_sampling(steps: Sequence[Any]) -> Sampling | bool | None:
     """How all geometric steps read pixels; False where they differ."""
     wanted = {step.sampling for step in steps} - {None}
     return False if len(wanted) > 1 else next(iter(wanted), None)
@@ -178,7 +178,11 @@ class Choice(Group):
             if len(mine)
         ]
         order = np.argsort(np.concatenate(rows))
-        return {name: np.concatenate([result[name] for result in results])[order] for name in fields} if results else fields
+        return (
+            {name: np.concatenate([result[name] for result in results])[order] for name in fields}
+            if results
+            else fields
+        )
 
     def _all(self, fields: Fields, keys: Any) -> Fields:
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
@@ -224,7 +228,9 @@ class OneOf(Choice):
             raise ValueError("OneOf takes at least one transform, got none")
         weights = self.weights
         if weights is not None and (len(weights) != len(self.transforms) or min(weights) < 0 or sum(weights) <= 0):
-            raise ValueError(f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights}")
+            raise ValueError(
+                f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights}"
+            )
 
     @property
     def parts(self) -> tuple[Any, ...]:

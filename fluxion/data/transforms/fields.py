@@ -12,6 +12,7 @@ import numpy as np
 from fluxion.data.keys import threefry
 from fluxion.data.observations import is_array, like_tuple
 from fluxion.errors import SizeError
+from fluxion.onehot import OneHotArray
 from fluxion.random import Generator, generator
 
 Fields: TypeAlias = "dict[str, Any]"
@@ -32,6 +33,13 @@ def namespace(*arrays: Any) -> Any:
     return jnp if any(map(is_on_device, arrays)) else np
 
 
+def exact_einsum(places: str, *arrays: Any) -> Any:
+    """Einstein's sum, without the fewer digits that some devices would take for it."""
+    if namespace(*arrays) is np:
+        return np.einsum(places, *arrays, optimize=True)
+    return jnp.einsum(places, *arrays, precision="highest")
+
+
 def array(x: Any) -> Any:
     """`x` as an array."""
     return x if is_array(x) else np.asarray(x)
@@ -47,13 +55,15 @@ def is_single(images: Any, name: str) -> bool:
     rank = np.ndim(images)
     if rank not in (3, 4):
         hint = "; a grey image has one channel: image[..., None]" if rank == 2 else ""
-        raise SizeError(f"{name} takes images (N, H, W, C) or (H, W, C), got an array of shape {np.shape(images)}{hint}")
+        raise SizeError(
+            f"{name} takes images (N, H, W, C) or (H, W, C), got an array of shape {np.shape(images)}{hint}"
+        )
     return rank == 3
 
 
 def checked(given: Mapping[str, Any], name: str) -> Fields:
     """The fields as arrays, checked against each other."""
-    fields = {field: value if field == "labels" else array(value) for field, value in given.items()}
+    fields = {field: _dense(value) if field == "labels" else array(value) for field, value in given.items()}
     image = fields["image"]
     if image.ndim != 4:
         raise SizeError(f"{name} takes a batch of images (N, H, W, C), got an array of shape {image.shape}")
@@ -64,6 +74,14 @@ def checked(given: Mapping[str, Any], name: str) -> Fields:
     for field in fields.keys() & {"boxes", "keypoints"}:
         fields[field] = fields[field].astype(np.float32)
     return fields
+
+
+def _dense(labels: Any) -> Any:
+    """Labels as they are, one-hot ones as an ordinary array."""
+    if not isinstance(labels, OneHotArray):
+        return array(labels)
+    numbers = namespace(labels.indices).arange(labels.count)
+    return (labels.indices[..., None] == numbers).astype(np.float32)
 
 
 def _check_field(name: str, field: str, value: Any, image: Any) -> None:
@@ -114,7 +132,9 @@ def checked_names(names: Sequence[str | None]) -> tuple[str | None, ...]:
     known = tuple("labels" if name == "label" else name for name in names)
     used = [name for name in known if name is not None]
     if "image" not in used or len(set(used)) < len(used) or not set(used) <= set(NAMES):
-        raise ValueError(f"on(...) names the fields of a batch, one of them 'image': each of {NAMES}, or None; got {names}")
+        raise ValueError(
+            f"on(...) names the fields of a batch, one of them 'image': each of {NAMES}, or None; got {names}"
+        )
     return known
 
 
@@ -130,7 +150,9 @@ def named(batch: Any, names: Sequence[str | None] | None, who: str) -> dict[str,
     else:
         found = {"image": (None, batch)}
     if "image" not in found:
-        raise ValueError(f"{who} finds no images in a batch with the fields {sorted(map(str, found))}: name one 'image'")
+        raise ValueError(
+            f"{who} finds no images in a batch with the fields {sorted(map(str, found))}: name one 'image'"
+        )
     return {name: place for name, place in found.items() if name in NAMES}
 
 

@@ -34,7 +34,9 @@ class Geometric(Transform):
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         size = image_size(fields)
-        return warp(fields, self.matrix(keys, size), self.size_after(size), self.sampling or Sampling(), self.projective)
+        return warp(
+            fields, self.matrix(keys, size), self.size_after(size), self.sampling or Sampling(), self.projective
+        )
 
 
 @dataclass(frozen=True, repr=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from fluxion.data.keys import uniforms
 from fluxion.data.transforms.checks import interval, one_of, size_pair
-from fluxion.data.transforms.fields import Fields, Size, image_size, namespace
+from fluxion.data.transforms.fields import Fields, Size, exact_einsum, image_size, namespace
 from fluxion.data.transforms.geometry import Geometric, Sampled, between, matrices, shifted
 from fluxion.data.transforms.warp import METHODS, Sampling
 from fluxion.errors import SizeError
@@ -18,7 +18,9 @@ from fluxion.errors import SizeError
 
 def _check_fits(crop: Any, size: Size, corner: Size, image: Size) -> None:
     if any(start < 0 or start + part > whole for start, part, whole in zip(corner, size, image, strict=True)):
-        raise SizeError(f"{crop!r} does not lie within images of height and width {image}; PadTo(...) before it makes room")
+        raise SizeError(
+            f"{crop!r} does not lie within images of height and width {image}; PadTo(...) before it makes room"
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -163,16 +165,10 @@ class Resize(Geometric):
         if not self.antialias:
             return super().apply(fields, keys)
         image, size = fields["image"], size_pair(self, "size")
-        xp = namespace(image)
         rows, columns = (_averages(part, whole) for part, whole in zip(size, image_size(fields), strict=True))
-        smooth = xp.einsum("ph,nhwc->npwc", rows, image, **_exact(xp))
-        smooth = xp.einsum("qw,npwc->npqc", columns, smooth, **_exact(xp))
+        smooth = exact_einsum("qw,npwc->npqc", columns, exact_einsum("ph,nhwc->npwc", rows, image))
         rest = super().apply(fields, keys) if len(fields) > 1 else {}
         return {**rest, "image": smooth}
-
-
-def _exact(xp: Any) -> dict[str, Any]:
-    return {} if xp is np else {"precision": "highest"}
 
 
 def _averages(count: int, size: int) -> np.ndarray:

@@ -38,7 +38,9 @@ def warp(fields: Fields, matrix: Any, size: Size, sampling: Sampling, projective
     xp, result, seen = namespace(matrix), dict(fields), {"size": size, "projective": projective}
     settings = {"method": sampling.method, "border": sampling.border, "fill": sampling.fill, **seen}
     image = xp.asarray(fields["image"])
-    result["image"] = _warped(image, matrix, **settings)[0] if is_on_device(image) else plain(image, matrix, **settings)[0]
+    result["image"] = (
+        _warped(image, matrix, **settings)[0] if is_on_device(image) else plain(image, matrix, **settings)[0]
+    )
     if "mask" in fields:
         x, y = positions(matrix, **seen)
         result["mask"] = read_mask(xp.asarray(fields["mask"]), x, y, sampling)
@@ -169,5 +171,3 @@ def _pixels(image: Any, row: Any, column: Any) -> Any:
 
 
 _warped = Operation("fluxion_warp", plain, warp_call)
-
-
