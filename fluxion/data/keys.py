@@ -65,7 +65,7 @@ def uniforms(keys: Any, count: int) -> Any:
 
 
 def fold(keys: Any, number: int) -> Any:
-    """New keys, of which each depends on the one in `keys` `(N, 2)` and on a number; no draw of `uniforms` is among them.
+    """New keys, of which each depends on one of `keys` `(N, 2)` and on a number; `uniforms` draws none of them.
 
     >>> keys = sample_keys(0, 0, range(3))
     >>> fold(keys, 1).shape, bool((fold(keys, 1) != fold(keys, 2)).any(axis=1).all())

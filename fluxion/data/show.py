@@ -25,8 +25,8 @@ def show_batch(
 
     A batch is images `(N, H, W, C)`, of uint8 or of floats from 0 to 1, or a tuple or dict of fields as transforms take
     them; `names` are those of a tuple, as `Transform.on` takes them. Labels stand above the images, by `class_names`
-    where given; one-hot labels and probabilities count as their largest. Masks are laid over, boxes and keypoints drawn.
-    `path` is a file to save the picture to. Needs matplotlib (ImportError without it).
+    where given; one-hot labels and probabilities count as their largest. Masks are laid over, boxes and keypoints
+    drawn. `path` is a file to save the picture to. Needs matplotlib (ImportError without it).
 
     >>> figure = fx.data.show_batch((np.zeros((3, 8, 8, 3)), np.array([0, 1, 1])), class_names=["cat", "dog"])
     >>> [axes.get_title() for axes in figure.axes]

@@ -1,7 +1,7 @@
 """Random changes of images and of what belongs to them, by NumPy on the host or compiled on the device.
 
-Augmentor's and DataAugmentation's transforms, those of torchvision, and the policies made of them. `Transform` tells how
-they are called.
+Augmentor's and DataAugmentation's transforms, those of torchvision, and the policies made of them. `Transform` tells
+how they are called.
 """
 
 from fluxion.data.transforms.base import Transform

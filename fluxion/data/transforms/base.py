@@ -27,9 +27,9 @@ class Transform:
 
     `t(images, mask, boxes, keypoints, labels, keys=..., rng=...)` transforms a batch `(N, H, W, C)` or one image
     `(H, W, C)`, and returns it, or a tuple with those of the others that were given. Each sample is transformed by the
-    numbers that its key gives (`keys`: uint32, `(N, 2)`, or `(2,)` for one image), whatever the batch around it; without
-    keys they are drawn from `rng`, or the default generator. NumPy arrays are transformed by NumPy, JAX arrays by a
-    program compiled for their shapes; the same keys give the same results, but for rounding.
+    numbers that its key gives (`keys`: uint32, `(N, 2)`, or `(2,)` for one image), whatever the batch around it;
+    without keys they are drawn from `rng`, or the default generator. NumPy arrays are transformed by NumPy, JAX arrays
+    by a program compiled for their shapes; the same keys give the same results, but for rounding.
 
     images     floats, colours from 0 to 1; or uint8 or uint16, which are computed as such floats and rounded in the end
     mask       integers `(N, H, W)` or `(N, H, W, C)`
@@ -156,7 +156,7 @@ _compiled = partial(jax.jit, static_argnums=0)(_transformed)
 def _arguments(transform: Transform) -> list[str]:
     """The arguments as they would be typed: by position up to the first that is left out, then by name."""
     written, by_name = [], False
-    for field in sorted(dataclasses.fields(transform), key=lambda field: field.kw_only):
+    for field in sorted(dataclasses.fields(transform), key=lambda field: bool(field.kw_only)):
         value = getattr(transform, field.name)
         if field.default is not dataclasses.MISSING and value == field.default:
             by_name = True

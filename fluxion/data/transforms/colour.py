@@ -26,8 +26,7 @@ class Colour(Transform):
         raise NotImplementedError(f"{type(self).__name__} defines no colours(image, keys)")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
-        image = namespace(keys).asarray(fields["image"])
-        return {**fields, "image": self.colours(image, keys)}
+        return {**fields, "image": self.colours(fields["image"], keys)}
 
 
 def per_image(numbers: Any) -> Any:
@@ -78,7 +77,7 @@ def _saturated(image: Any, factor: Any) -> Any:
 
 
 def _hue_turned(image: Any, turns: Any) -> Any:
-    """A colour is `most - chroma * min(1, max(0, min(p, 4 - p)))`, at `p` sixths from its place on the colour circle."""
+    """A colour is `most - chroma * min(1, max(0, min(p, 4 - p)))`, `p` sixths from its place on the colour circle."""
     xp = namespace(image)
     red, green, blue = (image[..., i : i + 1] for i in range(3))
     most, least = image.max(axis=-1, keepdims=True), image.min(axis=-1, keepdims=True)
@@ -147,7 +146,7 @@ class Brightness(Jitter):
 
 @dataclass(frozen=True, repr=False)
 class Contrast(Jitter):
-    """`m + (image - m) * f`, `m` the mean grey of the image, with `f` from `1 - change` to `1 + change`, or from a pair.
+    """`m + (image - m) * f`, `m` the image's mean grey, with `f` from `1 - change` to `1 + change`, or from a pair.
 
     >>> fx.data.transforms.Contrast((0.5, 0.5))(np.array([[[0.0], [1.0]]])).ravel().tolist()
     [0.25, 0.75]

@@ -27,10 +27,9 @@ def transform_of(value: Any) -> Transform:
     raise TypeError(f"expected a transform, or a list of them, got {value!r}{hint}")
 
 
-def shared_sampling(steps: Sequence[Any]) -> Sampling | bool | None:
-    """How all geometric steps read pixels; False where they differ."""
-    wanted = {step.sampling for step in steps} - {None}
-    return False if len(wanted) > 1 else next(iter(wanted), None)
+def samplings(steps: Sequence[Any]) -> set[Sampling]:
+    """The ways in which geometric steps read pixels: they can become one resampling if there is at most one."""
+    return {step.sampling for step in steps if step.sampling is not None}
 
 
 class Group(Geometric):
@@ -42,7 +41,7 @@ class Group(Geometric):
 
     @property
     def is_geometric(self) -> bool:  # type: ignore[override]
-        return all(part.is_geometric for part in self.parts) and shared_sampling(self.parts) is not False
+        return _are_one(self.parts)
 
     @property
     def projective(self) -> bool:  # type: ignore[override]
@@ -50,7 +49,7 @@ class Group(Geometric):
 
     @property
     def sampling(self) -> Sampling | None:
-        return shared_sampling(self.parts) or None  # only asked for where all read alike
+        return next(iter(samplings(self.parts)), None)
 
     @property
     def mixes(self) -> bool:  # type: ignore[override]
@@ -112,7 +111,7 @@ class Compose(Group):
 
 def _are_one(steps: Sequence[Any]) -> bool:
     """True for steps that only move pixels, and read them alike."""
-    return all(step.is_geometric for step in steps) and shared_sampling(steps) is not False
+    return all(step.is_geometric for step in steps) and len(samplings(steps)) <= 1
 
 
 def _product(steps: Sequence[Any], keys: Sequence[Any], size: Size) -> tuple[Any, Size]:
@@ -130,7 +129,7 @@ def _in_one(steps: Sequence[Any], keys: Sequence[Any], fields: Fields) -> Fields
         return steps[0].apply(fields, keys[0])
     matrix, size = _product(steps, keys, image_size(fields))
     projective = any(step.projective for step in steps)
-    return warp(fields, matrix, size, shared_sampling(steps) or Sampling(), projective)
+    return warp(fields, matrix, size, next(iter(samplings(steps)), Sampling()), projective)
 
 
 class Choice(Group):
@@ -188,7 +187,7 @@ class Choice(Group):
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
         choice, size = self._choice(keys), image_size(fields)
         moves = [part if part.is_geometric and part.size_after(size) == size else Identity() for part in self.parts]
-        shared = shared_sampling(moves) is not False
+        shared = _are_one(moves)
         result = OneOf(moves, self.chances).apply(fields, keys) if shared else fields
         for i, part in enumerate(self.parts):
             if not (shared and part == moves[i]):
@@ -259,7 +258,7 @@ class Maybe(Choice):
     """
 
     transform: Any
-    p: float = 0.5
+    p: float
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "transform", transform_of(self.transform))

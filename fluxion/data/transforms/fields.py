@@ -102,7 +102,7 @@ def keys_of(image: Any, keys: Any, rng: Generator | None) -> Any:
     """The keys of the samples: those given, checked, or new ones from a generator."""
     count = len(image)
     if keys is None:
-        drawn = jax.random.key_data(generator(rng).next_key()).reshape(-1)[:2]
+        drawn: Any = jax.random.key_data(generator(rng).next_key()).reshape(-1)[:2]
         drawn = drawn if isinstance(drawn, jax.core.Tracer) or is_on_device(image) else np.asarray(drawn)
         xp = namespace(drawn)
         return xp.stack(threefry(drawn[None], (xp.arange(count, dtype=np.uint32), xp.zeros(count, np.uint32))), axis=-1)

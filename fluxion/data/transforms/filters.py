@@ -174,13 +174,13 @@ class ElasticDistortion(Sampled):
         interval(self, "sigma", None, 1e-3)
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
-        xp, size, sampling = namespace(keys), image_size(fields), self.sampling
+        size, sampling = image_size(fields), self.sampling
         away = self._away(keys, size)
         x, y = positions(Identity().matrix(keys, size), size, False)
         x, y = x + away[..., 0], y + away[..., 1]
-        result = {**fields, "image": read(xp.asarray(fields["image"]), x, y, sampling)}
+        result = {**fields, "image": read(fields["image"], x, y, sampling)}
         if "mask" in fields:
-            result["mask"] = read_mask(xp.asarray(fields["mask"]), x, y, sampling)
+            result["mask"] = read_mask(fields["mask"], x, y, sampling)
         return result | moved_points(fields, size, lambda points: _seen_at(points, away))
 
     def _away(self, keys: Any, size: tuple[int, int]) -> Any:

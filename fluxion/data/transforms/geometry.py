@@ -54,7 +54,7 @@ class Sampled(Geometric):
         hashable(self, "fill")
 
     @property
-    def sampling(self) -> Sampling | None:
+    def sampling(self) -> Sampling:
         return Sampling(self.method, self.border, self.fill, self.mask_fill)
 
 
@@ -185,7 +185,7 @@ class Rotate(Sampled):
 
 @dataclass(frozen=True, repr=False)
 class ShearX(Sampled):
-    """Moves each row by the tangent of `low` to `high` degrees times its distance below the centre (Augmentor: `ShearX`).
+    """Moves rows by the tangent of `low` to `high` degrees times their distance below the centre (Augmentor: `ShearX`).
 
     >>> fx.data.transforms.ShearX(-10, 10)
     ShearX(-10, 10)
@@ -204,7 +204,7 @@ class ShearX(Sampled):
 
 @dataclass(frozen=True, repr=False)
 class ShearY(Sampled):
-    """Moves each column by the tangent of `low` to `high` degrees times its distance right of the centre.
+    """Moves columns by the tangent of `low` to `high` degrees times their distance right of the centre.
 
     >>> fx.data.transforms.ShearY(-10, 10, border="reflect")
     ShearY(-10, 10, border='reflect')

@@ -182,7 +182,7 @@ def _averages(count: int, size: int) -> np.ndarray:
 
 @dataclass(frozen=True, repr=False)
 class Scale(Geometric):
-    """Images with `y` times as many rows and `x` times as many columns, rounded (Augmentor: `Scale`); `y` is `x` if left out.
+    """Images with `y` times as many rows and `x` times as many columns, rounded (Augmentor: `Scale`); `y=None` is `x`.
 
     `Zoom` magnifies at random, and keeps the size.
 
@@ -238,7 +238,7 @@ class RandomResizedCrop(Geometric):
 
 
 def drawn_part(numbers: Any, size: Size, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Any, Any]:
-    """Height and width of parts of an image, drawn by the first two numbers of each sample; at most those of the image."""
+    """Height and width of parts of an image, at most its own, drawn by the first two numbers of each sample."""
     xp = namespace(numbers)
     area = between(numbers[:, 0], *scale) * (size[0] * size[1])
     shape = xp.exp(between(numbers[:, 1], math.log(ratio[0]), math.log(ratio[1])))

@@ -35,15 +35,18 @@ class Sampling:
 
 def warp(fields: Fields, matrix: Any, size: Size, sampling: Sampling, projective: bool) -> Fields:
     """The fields seen through a matrix `(N, 3, 3)`, as images of this size; points go the opposite way."""
-    xp, result, seen = namespace(matrix), dict(fields), {"size": size, "projective": projective}
-    settings = {"method": sampling.method, "border": sampling.border, "fill": sampling.fill, **seen}
-    image = xp.asarray(fields["image"])
-    result["image"] = (
-        _warped(image, matrix, **settings)[0] if is_on_device(image) else plain(image, matrix, **settings)[0]
+    result, compute = dict(fields), _warped if is_on_device(matrix) else plain
+    (result["image"],) = compute(
+        fields["image"],
+        matrix,
+        size=size,
+        method=sampling.method,
+        border=sampling.border,
+        fill=sampling.fill,
+        projective=projective,
     )
     if "mask" in fields:
-        x, y = positions(matrix, **seen)
-        result["mask"] = read_mask(xp.asarray(fields["mask"]), x, y, sampling)
+        result["mask"] = read_mask(fields["mask"], *positions(matrix, size, projective), sampling)
     if fields.keys() & {"boxes", "keypoints"}:
         inverse = inverted(matrix)
         result |= moved_points(fields, size, lambda points: moved(points, inverse))
@@ -51,7 +54,7 @@ def warp(fields: Fields, matrix: Any, size: Size, sampling: Sampling, projective
 
 
 def moved_points(fields: Fields, size: Size, move: Any) -> Fields:
-    """Keypoints moved by a function of points `(N, M, 2)`; boxes to those around their moved corners, cut to the image."""
+    """Keypoints moved by a function of points `(N, M, 2)`; boxes around their moved corners, cut to the image."""
     result = {}
     if "keypoints" in fields:
         result["keypoints"] = move(fields["keypoints"])
@@ -120,8 +123,10 @@ def read(image: Any, x: Any, y: Any, sampling: Sampling) -> Any:
         colours = _pixels(image, _nearest(y, height, sampling.border), _nearest(x, width, sampling.border))
     else:
         (top, bottom, v), (left, right, u) = _between(y, height, sampling.border), _between(x, width, sampling.border)
-        mixed = [_mixed(_pixels(image, row, left), _pixels(image, row, right), u[..., None]) for row in (top, bottom)]
-        colours = _mixed(*mixed, v[..., None])
+        upper, lower = (
+            _mixed(_pixels(image, row, left), _pixels(image, row, right), u[..., None]) for row in (top, bottom)
+        )
+        colours = _mixed(upper, lower, v[..., None])
     if sampling.border != "fill":
         return colours
     return xp.where(_inside(image, x, y)[..., None], colours, xp.asarray(sampling.fill, image.dtype))
