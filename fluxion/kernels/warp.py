@@ -139,7 +139,7 @@ def warp_call(machine: Machine, mode: Any, image: Any, matrix: Any, **settings: 
         return None
     size, fill = settings.pop("size"), settings.pop("fill")
     channels = image.shape[-1]
-    colours = tuple(map(float, fill)) if isinstance(fill, tuple) else (float(fill),) * channels
+    colours = tuple(np.broadcast_to(np.float32(fill), channels).tolist())
     output = jax.ShapeDtypeStruct((image.shape[0], *size, channels), image.dtype)
 
     def call(image: Array, matrix: Array) -> tuple[Array]:

@@ -8,6 +8,12 @@ from typing import Any
 import numpy as np
 
 
+class Ends(tuple[float, float]):
+    """Two values of which one is drawn, where a pair is all that lies between them."""
+
+    __slots__ = ()
+
+
 def probability(transform: Any, name: str) -> None:
     """ValueError unless this setting is a probability."""
     value = getattr(transform, name)
@@ -48,7 +54,8 @@ def interval(
     if pair[0] < least or pair[1] > most:
         bounds = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
         raise ValueError(f"{name} takes as {names} numbers of {bounds}, got {values!r}")
-    return float(pair[0]), float(pair[1])
+    bounds = float(pair[0]), float(pair[1])
+    return Ends(bounds) if isinstance(pair, Ends) else bounds
 
 
 def size_pair(transform: Any, name: str) -> tuple[int, int]:

@@ -36,7 +36,7 @@ def per_image(numbers: Any) -> Any:
 
 def drawn(transform: Any, keys: Any, low: str, high: str | None = None) -> Any:
     """A number for each image from the interval of a setting, `(N, 1, 1, 1)`."""
-    return per_image(between(uniforms(keys, 1)[:, 0], *interval(transform, low, high)))
+    return per_image(between(uniforms(keys, 1)[:, 0], interval(transform, low, high)))
 
 
 def grey_of(image: Any) -> Any:
@@ -110,7 +110,7 @@ class Jitter(Colour):
         if ranges.keys() & {"saturation", "hue"}:
             needs_colour(self, image)
         numbers = uniforms(keys, len(ranges))
-        factors = [between(numbers[:, i], *bounds) for i, bounds in enumerate(ranges.values())]
+        factors = [between(numbers[:, i], bounds) for i, bounds in enumerate(ranges.values())]
         if not factors:
             return image
         jitter = _jittered if is_on_device(image) else jittered
@@ -119,14 +119,14 @@ class Jitter(Colour):
 
 def _around_one(transform: Any, name: str) -> tuple[float, float]:
     """The interval of factors: a pair, or from `1 - change` to `1 + change` for a number."""
-    low, high = interval(transform, name, None, 0)
-    return (low, high) if isinstance(hashable(transform, name), tuple) else (max(0.0, 1 - low), 1 + low)
+    bounds = interval(transform, name, None, 0)
+    return bounds if isinstance(hashable(transform, name), tuple) else (max(0.0, 1 - bounds[0]), 1 + bounds[0])
 
 
 def _around_zero(transform: Any, name: str) -> tuple[float, float]:
     """The interval of turns: a pair, or from `-change` to `change` for a number."""
-    low, high = interval(transform, name, None, -0.5, 0.5)
-    return (low, high) if isinstance(hashable(transform, name), tuple) else (-abs(low), abs(low))
+    bounds = interval(transform, name, None, -0.5, 0.5)
+    return bounds if isinstance(hashable(transform, name), tuple) else (-abs(bounds[0]), abs(bounds[0]))
 
 
 @dataclass(frozen=True, repr=False)

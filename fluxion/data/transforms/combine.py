@@ -185,14 +185,16 @@ class Choice(Group):
 
     def _all(self, fields: Fields, keys: Any) -> Fields:
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
-        choice, size = self._choice(keys), image_size(fields)
-        moves = [part if part.is_geometric and part.size_after(size) == size else Identity() for part in self.parts]
-        shared = _are_one(moves)
-        result = OneOf(moves, self.chances).apply(fields, keys) if shared else fields
-        for i, part in enumerate(self.parts):
-            if not (shared and part == moves[i]):
-                result = _picked(self, choice == i, part.apply(fields, fold(keys, i + 1)), result)
-        return result
+        choice, size, result = self._choice(keys), image_size(fields), None
+        parts = dict(enumerate(self.parts))
+        moves = {i: part for i, part in parts.items() if part.is_geometric and part.size_after(size) == size}
+        if len(moves) > 1 and _are_one(list(moves.values())):
+            result = OneOf([moves.get(i, Identity()) for i in parts], self.chances).apply(fields, keys)
+            parts = {i: part for i, part in parts.items() if i not in moves}
+        for i, part in parts.items():
+            changed = part.apply(fields, fold(keys, i + 1))
+            result = changed if result is None else _picked(self, choice == i, changed, result)
+        return fields if result is None else result
 
 
 def _picked(choice: Choice, mine: Any, ours: Fields, others: Fields) -> Fields:

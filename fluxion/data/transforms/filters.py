@@ -56,7 +56,7 @@ class GaussianBlur(Colour):
 
     def colours(self, image: Any, keys: Any) -> Any:
         low, high = interval(self, "low", "high")
-        sigma = between(uniforms(keys, 1)[:, 0], low, high)
+        sigma = between(uniforms(keys, 1)[:, 0], (low, high))
         return smoothed(image, sigma, self.radius or math.ceil(_WIDTHS * high))
 
 

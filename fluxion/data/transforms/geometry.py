@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxion.data.keys import uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import hashable, interval, one_of, probability
+from fluxion.data.transforms.checks import Ends, hashable, interval, one_of, probability
 from fluxion.data.transforms.fields import Fields, Size, image_size, namespace
 from fluxion.data.transforms.warp import BORDERS, METHODS, Sampling, inverted, times, warp
 
@@ -77,8 +77,11 @@ def around_centre(keys: Any, size: Size, middle: Any) -> Any:
     return times(times(shifted(keys, x, y), middle), shifted(keys, -x, -y))
 
 
-def between(numbers: Any, low: float, high: float) -> Any:
-    """Numbers from 0 to 1 as numbers from `low` to `high`."""
+def between(numbers: Any, bounds: tuple[float, float]) -> Any:
+    """Numbers from 0 to 1 as numbers between the bounds, or as one of them where these are `Ends`."""
+    low, high = bounds
+    if isinstance(bounds, Ends):
+        return namespace(numbers).where(numbers < 0.5, np.float32(low), np.float32(high))
     return np.float32(low) + numbers * np.float32(high - low)
 
 
@@ -177,7 +180,7 @@ class Rotate(Sampled):
         interval(self, "low", "high")
 
     def matrix(self, keys: Any, size: Size) -> Any:
-        angle = between(uniforms(keys, 1)[:, 0], *interval(self, "low", "high")) * np.float32(math.pi / 180)
+        angle = between(uniforms(keys, 1)[:, 0], interval(self, "low", "high")) * np.float32(math.pi / 180)
         xp = namespace(keys)
         sin, cos = xp.sin(angle), xp.cos(angle)
         return around_centre(keys, size, matrices(keys, (cos, -sin, 0), (sin, cos, 0)))
@@ -222,7 +225,7 @@ class ShearY(Sampled):
 
 
 def _tangent(shear: ShearX | ShearY, keys: Any) -> Any:
-    angle = between(uniforms(keys, 1)[:, 0], *interval(shear, "low", "high")) * np.float32(math.pi / 180)
+    angle = between(uniforms(keys, 1)[:, 0], interval(shear, "low", "high")) * np.float32(math.pi / 180)
     return namespace(keys).tan(angle)
 
 
@@ -242,7 +245,7 @@ class Zoom(Sampled):
         interval(self, "low", "high", 1e-3)
 
     def matrix(self, keys: Any, size: Size) -> Any:
-        factor = 1 / between(uniforms(keys, 1)[:, 0], *interval(self, "low", "high"))
+        factor = 1 / between(uniforms(keys, 1)[:, 0], interval(self, "low", "high"))
         return around_centre(keys, size, matrices(keys, (factor, 0, 0), (0, factor, 0)))
 
 
@@ -267,7 +270,7 @@ class Translate(Sampled):
 
     def matrix(self, keys: Any, size: Size) -> Any:
         numbers, (height, width) = uniforms(keys, 2), (1, 1) if self.pixels else size
-        x, y = (between(numbers[:, i], *interval(self, name)) for i, name in enumerate(("x", "y")))
+        x, y = (between(numbers[:, i], interval(self, name)) for i, name in enumerate(("x", "y")))
         return shifted(keys, -x * width, -y * height)
 
 

@@ -97,7 +97,7 @@ class Quantise(Colour):
             [128, 0, 0] if coloured else 128, np.float32
         )
         blocks = _blocks(xp.round(levels))
-        steps = _steps(between(uniforms(keys, 1)[:, 0], *interval(self, "low", "high")), channels)
+        steps = _steps(between(uniforms(keys, 1)[:, 0], interval(self, "low", "high")), channels)
         waves = xp.round(_transformed(blocks, _WAVES) / steps) * steps
         kept = _joined(_transformed(waves, _WAVES.T))[:, :height, :width]
         kept = xp.round(kept) + np.array([128, 0, 0] if coloured else 128, np.float32)

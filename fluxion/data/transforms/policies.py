@@ -8,11 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from fluxion.data.keys import fold, uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import interval
+from fluxion.data.transforms.checks import Ends, interval
 from fluxion.data.transforms.colour import Brightness, Contrast, Posterise, Saturation, Solarise, per_image
 from fluxion.data.transforms.combine import Compose, Maybe, OneOf
 from fluxion.data.transforms.fields import Fields, namespace
@@ -50,7 +48,7 @@ class RandAugment(Transform):
 
 @functools.cache
 def _rand_augment(count: int, strength: float, fill: float, coloured: bool) -> Compose:
-    either = lambda make, most: OneOf([make(most * strength), make(-most * strength)])
+    either = lambda make, most: make(Ends((-most * strength, most * strength)))
     moves = _moves(either, math.degrees(math.atan(0.3 * strength)) / max(strength, 1e-9), 150 / 331, 30, False, fill)
     levels = [Posterise(8 - round(4 * strength)), Solarise(1 - strength), AutoContrast(), Equalise()]
     return Compose((OneOf([Identity(), *moves, *_tones(either, 0.9, coloured), *levels]),) * count)
@@ -111,8 +109,9 @@ class AugMix(Transform):
         numbers = uniforms(keys, self.width + 1)
         waits = -xp.log1p(-numbers[:, 1:])  # exponential: their shares of the sum are Dirichlet(1)
         shares = waits / waits.sum(axis=1, keepdims=True)
-        chains = [chain.apply({"image": image}, fold(keys, i))["image"] for i in range(self.width)]
-        mixture = sum(per_image(shares[:, i]) * changed for i, changed in enumerate(chains))
+        chain_keys = xp.concatenate([fold(keys, i) for i in range(self.width)])
+        changed = chain.apply({"image": xp.concatenate([image] * self.width)}, chain_keys)["image"]
+        mixture = (shares.T[:, :, None, None, None] * changed.reshape(self.width, *image.shape)).sum(axis=0)
         kept = per_image(numbers[:, 0])
         return {**fields, "image": kept * image + (1 - kept) * mixture}
 
@@ -135,7 +134,7 @@ Spread = Callable[[Callable[..., Transform], float], Transform]
 
 def _evenly(make: Callable[..., Transform], most: float) -> Transform:
     """The transform with a setting drawn evenly from `-most` to `most`."""
-    return make(-most, most)
+    return make((-most, most))
 
 
 def _moves(spread: Spread, shear: float, shift: float, turn: float, pixels: bool, fill: float) -> list[Transform]:
@@ -143,8 +142,8 @@ def _moves(spread: Spread, shear: float, shift: float, turn: float, pixels: bool
     return [
         spread(functools.partial(ShearX, fill=fill), shear),
         spread(functools.partial(ShearY, fill=fill), shear),
-        spread(lambda *x: Translate(_ends(x), 0.0, pixels=pixels, fill=fill), shift),
-        spread(lambda *y: Translate(0.0, _ends(y), pixels=pixels, fill=fill), shift),
+        spread(lambda x: Translate(x, 0.0, pixels=pixels, fill=fill), shift),
+        spread(lambda y: Translate(0.0, y, pixels=pixels, fill=fill), shift),
         spread(functools.partial(Rotate, fill=fill), turn),
     ]
 
@@ -152,18 +151,12 @@ def _moves(spread: Spread, shear: float, shift: float, turn: float, pixels: bool
 def _tones(spread: Spread, most: float, coloured: bool) -> list[Transform]:
     """Brightness, contrast, colour and sharpness, whose factors are at most so far from 1; grey has no colour."""
     makes = (Brightness, Contrast, Saturation if coloured else _unchanged)
-    factors = lambda change: tuple(np.add(1, _ends(change)).tolist())
-    tones = [spread(lambda *change, make=make: make(factors(change)), most) for make in makes]
-    return [*tones, spread(lambda *change: Sharpen(*factors(change)), most)]
+    factors = lambda change: type(change)(1 + end for end in change)
+    return [spread(lambda change, make=make: make(factors(change)), most) for make in (*makes, Sharpen)]
 
 
 def _unchanged(change: Any) -> Transform:
     return Identity()
-
-
-def _ends(values: tuple[float, ...]) -> tuple[float, float]:
-    """The lowest and the highest of one or two numbers."""
-    return values[0], values[-1]
 
 
 def _check_count(transform: Any, name: str) -> None:

@@ -240,6 +240,6 @@ class RandomResizedCrop(Geometric):
 def drawn_part(numbers: Any, size: Size, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Any, Any]:
     """Height and width of parts of an image, at most its own, drawn by the first two numbers of each sample."""
     xp = namespace(numbers)
-    area = between(numbers[:, 0], *scale) * (size[0] * size[1])
-    shape = xp.exp(between(numbers[:, 1], math.log(ratio[0]), math.log(ratio[1])))
+    area = between(numbers[:, 0], scale) * (size[0] * size[1])
+    shape = xp.exp(between(numbers[:, 1], (math.log(ratio[0]), math.log(ratio[1]))))
     return xp.minimum(xp.sqrt(area / shape), size[0]), xp.minimum(xp.sqrt(area * shape), size[1])

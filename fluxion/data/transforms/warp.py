@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fluxion.data.transforms.fields import Fields, Size, is_on_device, namespace
+from fluxion.errors import SizeError
 from fluxion.kernels.operation import Operation
 from fluxion.kernels.warp import warp_call
 
@@ -35,6 +36,9 @@ class Sampling:
 
 def warp(fields: Fields, matrix: Any, size: Size, sampling: Sampling, projective: bool) -> Fields:
     """The fields seen through a matrix `(N, 3, 3)`, as images of this size; points go the opposite way."""
+    channels = fields["image"].shape[-1]
+    if isinstance(sampling.fill, tuple) and len(sampling.fill) not in (1, channels):
+        raise SizeError(f"fill={sampling.fill} has {len(sampling.fill)} numbers for images of {channels} channels")
     result, compute = dict(fields), _warped if is_on_device(matrix) else plain
     (result["image"],) = compute(
         fields["image"],
