@@ -52,8 +52,8 @@ def interval(
     if pair[0] > pair[1]:
         raise ValueError(f"{name} takes the lowest value first, got {pair[0]} before {pair[1]}")
     if pair[0] < least or pair[1] > most:
-        bounds = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        raise ValueError(f"{name} takes as {names} numbers of {bounds}, got {values!r}")
+        wanted = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} takes as {names} numbers of {wanted}, got {values!r}")
     bounds = float(pair[0]), float(pair[1])
     return Ends(bounds) if isinstance(pair, Ends) else bounds
 

@@ -174,9 +174,12 @@ def _between(position: Any, size: int, border: str) -> tuple[Any, Any, Any]:
 
 def _pixels(image: Any, row: Any, column: Any) -> Any:
     """The pixels of each image at rows and columns `(N, ...)`."""
-    xp, (count, height, width, channels) = namespace(image, row), image.shape
-    image_number = xp.arange(count, dtype=np.int32).reshape(-1, *(1,) * (row.ndim - 1))
-    return xp.take(image.reshape(-1, channels), (image_number * height + row) * width + column, axis=0, mode="clip")
+    count, height, width, channels = image.shape
+    number = np.arange(count, dtype=np.int32).reshape(-1, *(1,) * (row.ndim - 1))
+    pixels, places = image.reshape(count * height * width, channels), (number * height + row) * width + column
+    if is_on_device(places):
+        return pixels.at[places].get(mode="clip")
+    return pixels.take(places, axis=0, mode="clip")
 
 
 _warped = Operation("fluxion_warp", plain, warp_call)
