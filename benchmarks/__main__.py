@@ -13,7 +13,20 @@ import sys
 from benchmarks.peers import THREADS
 from benchmarks.table import SUMMARY, Table, grid
 
-NAMES = ("steps50", "levels", "mlp", "catalog", "convnets", "accuracy", "tiny", "scalar", "imports", "cold", "nodes")
+NAMES = (
+    "steps50",
+    "levels",
+    "mlp",
+    "catalog",
+    "convnets",
+    "augmentation",
+    "accuracy",
+    "tiny",
+    "scalar",
+    "imports",
+    "cold",
+    "nodes",
+)
 HELP = f"of {', '.join(NAMES)}; none: all; convnets:vgg16,unet runs some tasks of convnets"
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
 
