@@ -26,6 +26,8 @@ NAMES = (
     "imports",
     "cold",
     "nodes",
+    "loader",
+    "folder",
 )
 HELP = f"of {', '.join(NAMES)}; none: all; convnets:vgg16,unet runs some tasks of convnets"
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"

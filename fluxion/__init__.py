@@ -26,6 +26,7 @@ from fluxion.errors import (
     NonFiniteLossError,
     RecompileWarning,
     SizeError,
+    SkippedWarning,
 )
 from fluxion.gradient import gradient, withgradient
 from fluxion.init import (

@@ -25,6 +25,14 @@ class RecompileWarning(FluxionWarning):
     """
 
 
+class SkippedWarning(FluxionWarning):
+    """A `DataLoader` with `on_error="skip"` left out observations that could not be read.
+
+    >>> import fluxion as fx, warnings
+    >>> warnings.simplefilter("error", fx.SkippedWarning)  # makes it an error, at the end of the epoch
+    """
+
+
 class SizeError(ValueError):
     """An array of the wrong shape reached a layer.
 

@@ -1,17 +1,13 @@
-"""Batches, splits and the digits."""
+"""Observations, splits and the digits."""
 
-from collections import Counter, namedtuple
+from collections import namedtuple
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 
 import fluxion as fx
 from fluxion.data import DataLoader, collate, digits, getobs, numobs, splitobs
-from fluxion.random import Generator, default_generator
 
 Pair = namedtuple("Pair", "x y")
 
@@ -32,189 +28,6 @@ class Squares:
         return np.full(2, i, np.float32), i * i
 
 
-def order(loader):
-    return np.concatenate(list(loader)).tolist()
-
-
-# ---- batches
-
-
-def test_arrays_give_arrays_of_the_same_type():
-    x = np.arange(20, dtype=np.float16).reshape(10, 2)
-    batches = list(DataLoader(x, batch_size=4))
-    assert [b.shape for b in batches] == [(4, 2), (4, 2), (2, 2)]
-    assert all(type(b) is np.ndarray and b.dtype == np.float16 for b in batches)
-    np.testing.assert_array_equal(np.concatenate(batches), x)
-
-
-def test_structures_keep_their_structure():
-    data = {"pair": Pair(np.arange(6), np.arange(6) * 2), "more": (np.zeros((6, 3)), list("abcdef"))}
-    batch = next(iter(DataLoader(data, batch_size=4)))
-    assert isinstance(batch["pair"], Pair)
-    np.testing.assert_array_equal(batch["pair"].y, [0, 2, 4, 6])
-    assert batch["more"][0].shape == (4, 3)
-    assert batch["more"][1] == list("abcd")
-
-
-def test_parts_of_a_shuffled_batch_belong_together():
-    for x, y, text in DataLoader((np.arange(50), jnp.arange(50), [str(i) for i in range(50)]), 7, shuffle=True):
-        np.testing.assert_array_equal(x, y)
-        assert [str(i) for i in x] == text
-
-
-def test_jax_arrays_become_numpy_arrays_once():
-    loader = DataLoader((jnp.ones((4, 2)), jnp.arange(4)), batch_size=2, shuffle=True)
-    assert all(isinstance(part, np.ndarray) for part in loader.data)
-    assert all(isinstance(part, np.ndarray) for batch in loader for part in batch)
-
-
-def test_an_array_is_indexed_once_per_batch():
-    class Counting(np.ndarray):
-        count = 0
-
-        def __getitem__(self, index):
-            Counting.count += 1
-            return super().__getitem__(index)
-
-    loader = DataLoader(np.zeros(1), batch_size=10, shuffle=True)
-    loader.data, loader.count = np.arange(100).view(Counting), 100
-    list(loader)
-    assert Counting.count == 10
-
-
-def test_batches_in_order_are_views():
-    x = np.zeros((8, 3))
-    assert all(np.shares_memory(batch, x) for batch in DataLoader(x, batch_size=3))
-
-
-def test_one_hot_labels_stay_one_hot():
-    labels = fx.onehotbatch(jnp.arange(10) % 3, range(3))
-    for batch in DataLoader(labels, batch_size=4, shuffle=True):
-        assert type(batch) is type(labels)
-        assert batch.shape[1] == 3
-
-
-def test_items_of_other_containers_are_stacked():
-    batches = list(DataLoader(Squares(5), batch_size=2))
-    assert [x.shape for x, _ in batches] == [(2, 2), (2, 2), (1, 2)]
-    np.testing.assert_array_equal(batches[1][1], [4, 9])
-    shuffled = list(DataLoader(Squares(5), batch_size=2, shuffle=True))
-    assert sorted(np.concatenate([y for _, y in shuffled]).tolist()) == [0, 1, 4, 9, 16]
-
-
-def test_lists_of_numbers_and_ranges():
-    x, y = next(iter(DataLoader(([[0.0, 1.0], [2.0, 3.0]], range(2)))))
-    assert x.dtype == np.float32
-    assert x.tolist() == [[0, 1], [2, 3]]
-    assert y.tolist() == [0, 1]
-
-
-@given(count=st.integers(1, 60), batch_size=st.integers(1, 70), shuffle=st.booleans(), partial=st.booleans())
-@settings(max_examples=50, deadline=None)
-def test_every_observation_comes_once(count, batch_size, shuffle, partial):
-    if not partial and batch_size > count:
-        return
-    loader = DataLoader(np.arange(count), batch_size, shuffle=shuffle, partial=partial)
-    batches = list(loader)
-    assert len(batches) == len(loader)
-    assert all(len(batch) == batch_size for batch in batches[: None if not partial else -1])
-    seen = np.concatenate(batches)
-    assert len(set(seen.tolist())) == len(seen) == (count if partial else count - count % batch_size)
-
-
-# ---- order
-
-
-def test_a_new_order_each_epoch_and_the_same_after_seed():
-    loader = DataLoader(np.arange(100), batch_size=10, shuffle=True)
-    fx.seed(3)
-    first, second = order(loader), order(loader)
-    assert first != second
-    fx.seed(3)
-    assert [order(loader), order(loader)] == [first, second]
-    fx.seed(4)
-    assert order(loader) != first
-
-
-def test_a_generator_of_its_own():
-    def orders():
-        loader = DataLoader(np.arange(100), 10, shuffle=True, rng=Generator(1))
-        return [order(loader), order(loader)]
-
-    assert orders() == orders()
-    fx.seed(0)
-    before = fx.random.generator().uniform()
-    fx.seed(0)
-    orders()
-    assert fx.random.generator().uniform() == before
-
-
-def test_the_default_generator_is_looked_up_when_iterating():
-    loader = DataLoader(np.arange(100), 10, shuffle=True)
-    with default_generator(Generator(5)):
-        first = order(loader)
-    with default_generator(Generator(5)):
-        assert order(loader) == first
-
-
-def test_iterations_at_the_same_time_do_not_disturb_each_other():
-    loader = DataLoader(np.arange(40), batch_size=8, shuffle=True)
-    fx.seed(0)
-    alone = [order(loader), order(loader)]
-    fx.seed(0)
-    one, two = iter(loader), iter(loader)
-    pairs = list(zip(one, two, strict=True))
-    together = [np.concatenate([pair[k] for pair in pairs]).tolist() for k in (0, 1)]
-    assert together == alone
-    assert together[0] != together[1]
-
-
-def test_the_order_is_every_permutation():
-    loader = DataLoader(np.arange(3), batch_size=3, shuffle=True)
-    counts = Counter(tuple(order(loader)) for _ in range(600))
-    assert len(counts) == 6
-    assert min(counts.values()) > 60
-
-
-# ---- errors
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "message"),
-    [
-        ((np.zeros(3), np.zeros(4)), ValueError, r"data\[0\] has 3, data\[1\] has 4"),
-        ({"x": np.zeros(3), "y": (np.zeros(2),)}, ValueError, r"data\['x'\] has 3, data\['y'\]\[0\] has 2"),
-        (np.zeros((0, 3)), ValueError, "holds no observations"),
-        ([], ValueError, "holds no observations"),
-        ((), ValueError, "data is an empty tuple"),
-        ({}, ValueError, "data is an empty dict"),
-        (np.zeros(()), TypeError, r"data is a single number \(an array of shape \(\)\)"),
-        (3, TypeError, "data needs a length and .i. to take observations from, got int"),
-        ((i for i in range(3)), TypeError, "got generator; an iterator can be turned into a list"),
-        ((np.zeros(3), {1, 2, 3}), TypeError, r"data\[1\] needs a length and .i. to take observations from, got set"),
-    ],
-)
-def test_data_that_cannot_be_loaded(data, error, message):
-    with pytest.raises(error, match=message):
-        DataLoader(data)
-
-
-@pytest.mark.parametrize(
-    ("options", "error", "message"),
-    [
-        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
-        ({"batch_size": -1}, ValueError, "batch_size must be at least 1, got -1"),
-        ({"batch_size": 2.0}, TypeError, "batch_size is a whole number, got 2.0 of type float"),
-        ({"batch_size": True}, TypeError, "batch_size is a whole number, got True of type bool"),
-        ({"rng": 3}, TypeError, "rng= takes a fluxion.random.Generator, got int"),
-        ({"batch_size": 11, "partial": False}, ValueError, "with 10 observations and batch_size=11 leaves no batch"),
-    ],
-)
-def test_options_that_make_no_sense(options, error, message):
-    with pytest.raises(error, match=message):
-        DataLoader(np.zeros(10), **options)
-
-
 def test_items_that_make_no_batch():
     with pytest.raises(ValueError, match=r"observations 0 and 1 of a batch have different shapes, \(2,\) and \(3,\)"):
         next(iter(DataLoader([np.zeros(2), np.zeros(3)])))
@@ -226,11 +39,6 @@ def test_items_that_make_no_batch():
         collate([[1, [2, 3]], [1, 2]])
     with pytest.raises(ValueError, match="no observations"):
         collate([])
-
-
-def test_repr():
-    loader = DataLoader((np.zeros(2000), np.zeros(2000)), batch_size=32, shuffle=True, partial=False)
-    assert repr(loader) == "DataLoader(tuple of 2_000 observations, batch_size=32, shuffle=True, partial=False)"
 
 
 # ---- observations, splits

@@ -1,7 +1,8 @@
 """Running without compilation: conversions that work on values inside an eager gradient, and notices that say where
 and why.
 
-This is the only file that touches JAX internals: `Tracer` conversions and the test for being inside a trace.
+Besides `fluxion/_jax.py` and `fluxion/_cache.py` this is the only file that touches JAX internals: it replaces the
+conversions of `Tracer`.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax._src.core import trace_state_clean as outside_traces
 
+from fluxion._jax import outside_traces
 from fluxion.errors import EagerNotice
 from fluxion.tree.user import is_user_file
 

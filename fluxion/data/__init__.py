@@ -14,10 +14,20 @@ from fluxion.data.arrays import (
 )
 from fluxion.data.balance import oversample, undersample
 from fluxion.data.digits import digits
+from fluxion.data.errors import CorruptFileError
+from fluxion.data.folders import (
+    FileDataset,
+    audio_dataset_from_directory,
+    image_dataset_from_directory,
+    mask_dataset_from_directory,
+    read_image,
+    read_wav,
+    text_dataset_from_directory,
+)
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
-from fluxion.data.observations import batch, collate, eachobs, getobs, numobs, unbatch
+from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.show import show_batch
 from fluxion.data.splits import splitobs
@@ -35,8 +45,12 @@ from fluxion.data.views import (
 )
 
 __all__ = [
+    "CorruptFileError",
     "DataLoader",
+    "FileDataset",
     "ObsView",
+    "Observations",
+    "audio_dataset_from_directory",
     "batch",
     "batch_sequence",
     "batched_searchsorted",
@@ -50,6 +64,7 @@ __all__ = [
     "group_counts",
     "group_indices",
     "groupobs",
+    "image_dataset_from_directory",
     "joinobs",
     "kfolds",
     "leavepout",
@@ -58,12 +73,15 @@ __all__ = [
     "make_sin",
     "make_spiral",
     "mapobs",
+    "mask_dataset_from_directory",
     "normalise",
     "numobs",
     "obsview",
     "oversample",
     "pad_sequences",
     "randobs",
+    "read_image",
+    "read_wav",
     "rescale",
     "rpad_constant",
     "show_batch",
@@ -71,6 +89,7 @@ __all__ = [
     "slidingwindow",
     "splitobs",
     "stack",
+    "text_dataset_from_directory",
     "timeseries_kfolds",
     "topk",
     "transforms",

@@ -15,3 +15,10 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
         wanted = f"at least {least}" if most is None else f"from {least} to {most}"
         raise ValueError(f"{name} must be {wanted}, got {value}")
     return int(value)
+
+
+def one_of(function: str, name: str, value: Any, options: tuple[Any, ...]) -> Any:
+    """`value`, if it is one of the options; ValueError otherwise."""
+    if not any(value is option or (isinstance(value, str) and value == option) for option in options):
+        raise ValueError(f"{function} takes {', '.join(map(repr, options))} as {name}, got {value!r}")
+    return value

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxion.data.buffers import aligned_empty
 from fluxion.onehot import OneHotArray
 from fluxion.ops.indexing import check_indices
 
@@ -79,6 +80,15 @@ class Observations:
     def many(self, indices: np.ndarray) -> Any:
         """The observations at `indices` as one batch."""
         return collate([self.one(i) for i in indices.tolist()])
+
+    @property
+    def batched(self) -> bool:
+        """Whether `many` is one call, faster than one for each observation; else threads of a loader call `one`."""
+        return False
+
+    def source(self, i: int) -> str | None:
+        """The file that observation `i` comes from, None where it is from none: errors name it."""
+        return None
 
     def __getitem__(self, index: Any) -> Any:
         places = positions(self.made_by, index, len(self))
@@ -172,6 +182,27 @@ def over_parts(function: Callable[[Any], Any], data: Any) -> Any:
     return function(data)
 
 
+def parts_of(data: Any) -> list[Any]:
+    """The parts of nested tuples and dicts."""
+    found: list[Any] = []
+    over_parts(found.append, data)
+    return found
+
+
+def is_batched(data: Any) -> bool:
+    """Whether a batch of `data` is best read by one call: of arrays and of what is in memory as a list."""
+    return all(
+        part.batched if isinstance(part, Observations) else is_array(part) or isinstance(part, (list, range, str))
+        for part in parts_of(data)
+    )
+
+
+def source_of(data: Any, i: int) -> str | None:
+    """The file that observation `i` comes from, where a part of the data knows it."""
+    found = (part.source(i) for part in parts_of(data) if isinstance(part, Observations))
+    return next((source for source in found if source), None)
+
+
 def is_array(x: Any) -> bool:
     """True for NumPy arrays and scalars, JAX arrays and whatever else is indexed as they are."""
     return hasattr(x, "shape") and hasattr(x, "dtype")
@@ -225,5 +256,8 @@ def _stack(items: Sequence[Any]) -> Any:
                 f"observations 0 and {i} of a batch have different shapes, {arrays[0].shape} and {array.shape}; "
                 f"pad or cut them to one shape to make a batch of them"
             )
-    stacked = np.stack(arrays)
-    return stacked.astype(np.float32) if all(python) and stacked.dtype == np.float64 else stacked
+    dtype = np.result_type(*arrays)
+    dtype = np.dtype(np.float32) if all(python) and dtype == np.float64 else dtype
+    if dtype.hasobject:
+        return np.stack(arrays)
+    return np.stack(arrays, out=aligned_empty((len(arrays), *arrays[0].shape), dtype), casting="unsafe")

@@ -9,7 +9,16 @@ import numpy as np
 
 from fluxion.data.checks import whole_number
 from fluxion.data.draws import host_rng, shuffled
-from fluxion.data.observations import Observations, getobs, is_array, numobs, over_parts, positions
+from fluxion.data.observations import (
+    Observations,
+    getobs,
+    is_array,
+    is_batched,
+    numobs,
+    over_parts,
+    positions,
+    source_of,
+)
 from fluxion.onehot import hashable
 from fluxion.random import Generator
 
@@ -42,6 +51,13 @@ class ObsView(Observations):
     def many(self, indices: np.ndarray) -> Any:
         return getobs(self.data, self.indices[indices])
 
+    @property
+    def batched(self) -> bool:
+        return is_batched(self.data)
+
+    def source(self, i: int) -> str | None:
+        return source_of(self.data, int(self.indices[i]))
+
     def __repr__(self) -> str:
         return f"ObsView of {len(self):_} out of {numobs(self.data):_} observations of a {type(self.data).__name__}"
 
@@ -71,17 +87,24 @@ class MappedObs(Observations):
             raise TypeError(f"mapobs takes a function of an observation first, got {function!r}")
         self.function = function
         self.data = data
-        self.batched = batched
+        self.takes_batches = batched
         self.count = numobs(data)
 
     def __len__(self) -> int:
         return self.count
 
     def one(self, i: int) -> Any:
-        return getobs(self.many(np.array([i])), 0) if self.batched else self.function(getobs(self.data, i))
+        return getobs(self.many(np.array([i])), 0) if self.takes_batches else self.function(getobs(self.data, i))
 
     def many(self, indices: np.ndarray) -> Any:
-        return self.function(getobs(self.data, indices)) if self.batched else super().many(indices)
+        return self.function(getobs(self.data, indices)) if self.takes_batches else super().many(indices)
+
+    @property
+    def batched(self) -> bool:
+        return self.takes_batches
+
+    def source(self, i: int) -> str | None:
+        return source_of(self.data, i)
 
     def __repr__(self) -> str:
         name = getattr(self.function, "__name__", repr(self.function))
@@ -137,8 +160,15 @@ class JoinedObs(Observations):
         return int(self.edges[-1])
 
     def one(self, i: int) -> Any:
+        return getobs(*self._place(i))
+
+    def source(self, i: int) -> str | None:
+        return source_of(*self._place(i))
+
+    def _place(self, i: int) -> tuple[Any, int]:
+        """The data set that holds observation `i`, and its number there."""
         part = int(np.searchsorted(self.edges, i, side="right")) - 1
-        return getobs(self.parts[part], i - int(self.edges[part]))
+        return self.parts[part], i - int(self.edges[part])
 
     def __repr__(self) -> str:
         return f"joinobs of {len(self):_} observations of {len(self.parts)} data sets"

@@ -1,0 +1,93 @@
+"""Results in order from several threads."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+GRACE = 2.0  # seconds
+
+
+class OrderedThreads:
+    """`function` of each of `items`, in their order, computed by `workers` threads once it is iterated.
+
+    At most `ahead` results wait or are being computed. An error of `function`, or of the iterator of items, is raised
+    at its place in the order. After `close` the threads end as soon as they have finished the item they are at.
+    """
+
+    def __init__(self, function: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int) -> None:
+        self.function, self.items, self.ahead = function, iter(items), ahead
+        self.changed = threading.Condition()  # guards what follows
+        self.results: dict[int, tuple[Any, BaseException | None]] = {}
+        self.taken = self.given = 0
+        self.ended = self.closed = False
+        self.taking = threading.Lock()  # the thread that takes the next item holds it, for taking may last
+        self.threads = [threading.Thread(target=self._work, name="fluxion-data", daemon=True) for _ in range(workers)]
+
+    def __iter__(self) -> Iterator[Any]:
+        for thread in self.threads:
+            thread.start()
+        for number in itertools.count():
+            with self.changed:
+                while number not in self.results:
+                    if self.closed or (self.ended and number == self.taken):
+                        return
+                    self.changed.wait()
+                result, error = self.results.pop(number)
+                self.given += 1
+                self.changed.notify_all()
+            if error is not None:
+                raise error
+            yield result
+
+    def close(self) -> None:
+        """Lets the threads end."""
+        with self.changed:
+            self.closed = True
+            self.changed.notify_all()
+
+    def join(self) -> None:
+        """Waits until they have ended, but not for one that hangs."""
+        for thread in self.threads:
+            if thread.ident is not None:
+                thread.join(GRACE)
+
+    def _work(self) -> None:
+        while (task := self._take()) is not None:
+            number, item = task
+            try:
+                self._put(number, self.function(item), None)
+            except BaseException as error:
+                self._put(number, None, error)
+
+    def _take(self) -> tuple[int, Any] | None:
+        """The next item and its number, None when there is none."""
+        with self.taking:
+            with self.changed:
+                self.changed.wait_for(lambda: self.closed or self.ended or self.taken < self.given + self.ahead)
+                if self.closed or self.ended:
+                    return None
+            try:
+                item = next(self.items)
+            except StopIteration:
+                self._end()
+                return None
+            except BaseException as error:
+                self._put(self.taken, None, error)
+                self.taken += 1
+                self._end()
+                return None
+            self.taken += 1
+            return self.taken - 1, item
+
+    def _put(self, number: int, result: Any, error: BaseException | None) -> None:
+        with self.changed:
+            self.results[number] = result, error
+            self.changed.notify_all()
+
+    def _end(self) -> None:
+        with self.changed:
+            self.ended = True
+            self.changed.notify_all()

@@ -1,0 +1,69 @@
+"""Rows of an array in main memory, collected at random places: what a batch of a shuffled data set is.
+
+Copying a row takes as long as memory takes to answer for its first lines; a processor foresees the lines that follow,
+but not where the next row is. So while a row is copied, the next one is asked for. This halves the time. It is called
+by Python threads rather than by XLA's programs, outside the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from fluxion.kernels import ir
+from fluxion.kernels.availability import usable_machine
+from fluxion.kernels.builder import Function
+from fluxion.kernels.machine import Machine
+
+LEAST_ROW = 256  # bytes; NumPy is as fast with shorter rows, and with arrays that the cache holds
+LEAST_ARRAY = 8 << 20
+
+
+def take_rows(array: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
+    """`out[i] = array[index[i]]`, for int64 indices from 0 to the length less one and arrays of one dtype.
+
+    >>> out = np.empty((2, 3), np.float32)
+    >>> take_rows(np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1]), out)
+    >>> out.tolist()
+    [[9.0, 10.0, 11.0], [3.0, 4.0, 5.0]]
+    """
+    size = array.strides[0]
+    worth = size >= LEAST_ROW and array.nbytes >= LEAST_ARRAY
+    copy = _routine() if worth and array.flags.c_contiguous and index.flags.c_contiguous else None
+    if copy is None:
+        array.take(index, axis=0, out=out, mode="clip")  # the other modes go through one more copy
+    else:
+        copy(array.ctypes.data, index.ctypes.data, len(index), size, out.ctypes.data)
+
+
+@functools.cache
+def _routine() -> Callable[[int, int, int, int, int], None] | None:
+    machine = usable_machine()
+    if machine is None:
+        return None
+    from fluxion.kernels import objects  # LLVM itself, which takes a quarter of a second to load
+
+    address = objects.load(objects.compile_object(routine_text(machine), machine), "take_rows", machine)
+    place, number = ctypes.c_void_p, ctypes.c_int64
+    return ctypes.CFUNCTYPE(None, place, place, number, number, place)(address)
+
+
+def routine_text(machine: Machine) -> str:
+    """The function `take_rows(array, index, count, bytes of a row, out)` in LLVM's language."""
+    module = ir.Module(machine.triple)
+    f = Function(module, machine, "take_rows", ("uint8*", "int64*", "int64", "int64", "uint8*"), internal=False)
+    array, index, count, size, out = f.arguments
+    lanes = machine.vector_bytes
+    for row in f.range(count):
+        source, target = array + index[row] * size, out + row * size
+        following = array + index[f.minimum(row + 1, count - 1)] * size
+        for i in f.range(0, size - lanes, lanes):
+            following.prefetch(i)
+            target.store(source.load(i, lanes=lanes), i)
+        last = size - lanes  # overlaps with what has been copied
+        target.store(source.load(last, lanes=lanes), last)
+    f.finish()
+    return str(module)
