@@ -78,7 +78,7 @@ class Compose(Group):
     def __post_init__(self) -> None:
         found = [transform_of(step) for step in self.steps]
         flat = [step for one in found for step in (one.steps if isinstance(one, Compose) else (one,))]
-        object.__setattr__(self, "steps", tuple(flat))
+        object.__setattr__(self, "steps", tuple(flat) or (Identity(),))
 
     @property
     def parts(self) -> tuple[Any, ...]:
@@ -106,7 +106,7 @@ class Compose(Group):
         return [fold(keys, i) for i in range(len(self.steps))]
 
     def __repr__(self) -> str:
-        return " | ".join(map(repr, self.steps)) or "Compose(())"
+        return " | ".join(map(repr, self.steps))
 
 
 def _are_one(steps: Sequence[Any]) -> bool:
