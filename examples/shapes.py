@@ -14,10 +14,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from fluxion.data.transforms import ColorJitter, FlipX, GaussianNoise, Rotate, Zoom
 from PIL import Image, ImageDraw
 
 import fluxion as fx
+from fluxion.data.transforms import ColorJitter, FlipX, GaussianNoise, Rotate, Zoom
 
 PICTURES = 400  # of each shape
 SIZE = 48
