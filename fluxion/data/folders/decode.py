@@ -138,7 +138,7 @@ def upright(content: bytes, geometry: Geometry, mode: str, converted: Callable[[
         image.load()
         turn = orientation(exif or image.info.get("exif", b""))
         whole = box or (0, 0, *image.size)
-        pixels = np.asarray(geometry.resized(converted(image), whole, sideways=turn in SIDEWAYS))
+        pixels = geometry.resized(converted(image), whole, sideways=turn in SIDEWAYS)
     return TURNS[turn](pixels)
 
 
