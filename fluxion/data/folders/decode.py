@@ -51,8 +51,8 @@ def read_image(
     size           (height, width); None keeps the size that the image has
     resize         "stretch" to the size; "crop" keeps the aspect ratio and the middle; "pad" keeps it and puts zeros at
                    two sides
-    interpolation  "bilinear", "nearest", "bicubic", "area" or "lanczos": Pillow's filters, which average over all
-                   pixels that a smaller image's pixel covers (TensorFlow and OpenCV leave pixels out instead)
+    interpolation  "bilinear", "nearest", "bicubic", "area" or "lanczos": Pillow's filters, which all but the nearest
+                   average over all pixels that a pixel of the result covers (TensorFlow and OpenCV leave some out)
     dtype          float32 from 0 to 1, or uint8 from 0 to 255
 
     Grey images of 16 bits keep them in float32. Of an animation it is the first frame. Large JPEG files are decoded at
