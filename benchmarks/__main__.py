@@ -25,6 +25,7 @@ NAMES = (
     "imports",
     "cold",
     "nodes",
+    "loader",
     "folder",
 )
 HELP = f"of {', '.join(NAMES)}; none: all; convnets:vgg16,unet runs some tasks of convnets"

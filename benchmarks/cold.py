@@ -18,11 +18,11 @@ CODE = """
 import time
 started = time.perf_counter()
 import json, jax, fluxion as fx
-from benchmarks.levels import digits_network
+from benchmarks.nets.ours import mnist
 imported = time.perf_counter()
 fx.seed(0)
 (x, y), _ = fx.data.digits()
-model = digits_network()
+model = mnist()
 jax.block_until_ready(fx.leaves(model))
 opt = fx.setup(fx.Adam(1e-3), model)
 made = time.perf_counter()

@@ -6,22 +6,10 @@ from typing import Any
 
 import fluxion as fx
 from benchmarks import mlp, steps50
+from benchmarks.nets.ours import mnist
 from benchmarks.steps import Fluxion, batch_of, fluxion_model
 from benchmarks.table import Table, of_contenders, ratio
 from benchmarks.timing import Contender, race
-
-
-def digits_network() -> fx.Chain:
-    """The network of `make demo`."""
-    return fx.Chain(
-        fx.Conv((5, 5), 1, 8, fx.relu, stride=2, pad=2),
-        fx.Conv((3, 3), 8, 16, fx.relu, stride=2, pad=1),
-        fx.Conv((3, 3), 16, 32, fx.relu, stride=2, pad=1),
-        fx.Conv((3, 3), 32, 32, fx.relu, stride=2, pad=1),
-        fx.GlobalMeanPool(),
-        fx.flatten,
-        fx.Dense(32, 10),
-    )
 
 
 def cases() -> dict[str, Any]:
@@ -29,7 +17,7 @@ def cases() -> dict[str, Any]:
     (x, y), _ = fx.data.digits()
     return {
         "50 Dense": (lambda: fluxion_model(steps50.SIZES), *batch_of(steps50.SIZES, 32)),
-        "digits convnet": (digits_network, x[:128], y[:128]),
+        "digits convnet": (mnist, x[:128], y[:128]),
         "MLP 784-1024-1024-10": (lambda: fluxion_model(mlp.SIZES), *batch_of(mlp.SIZES, 128)),
     }
 

@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from fluxion.compile.api import argument_names
-from fluxion.compile.engine import Program, Task, run
+from fluxion.compile.engine import run
 from fluxion.compile.outputs import pack, unpack
+from fluxion.compile.program import Program, Task
 from fluxion.compile.trace import Call, Context, commit
 from fluxion.mode import gradient_mode
 from fluxion.packing import Bundle, unbundle

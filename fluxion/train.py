@@ -17,8 +17,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fluxion.compile.engine import Program, Task, run
+from fluxion.compile.engine import run
 from fluxion.compile.outputs import unpack
+from fluxion.compile.program import Program, Task
 from fluxion.compile.trace import Call, Context, commit, inside_trace
 from fluxion.errors import NonFiniteLossError
 from fluxion.gradient import Differentiation, scalar_loss

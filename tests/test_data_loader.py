@@ -1,7 +1,10 @@
 """Batches: their order, their place, threads, shards, streams, what happens to errors, and going on after a break."""
 
 import json
+import os
+import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -611,3 +614,22 @@ def test_nothing_is_said_where_nothing_is_skipped():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert len(list(DataLoader(Files(4), 2, on_error="skip"))) == 2
+
+
+def test_two_processes_with_two_devices_each_get_what_one_would():
+    script = pathlib.Path(__file__).parent / "programs" / "sharded_loader.py"
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    changes = {
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": os.pathsep.join([str(script.parents[2]), os.environ.get("PYTHONPATH", "")]),
+    }
+    commands = [[sys.executable, str(script), port, number] for number in "01"]
+    running = [
+        subprocess.Popen(command, env=os.environ | changes, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for command in commands
+    ]
+    for number, process in enumerate(running):
+        output, errors = process.communicate(timeout=120)
+        assert output == f"done {number}\n", errors

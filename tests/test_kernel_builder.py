@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxion.kernels import ir, objects
-from fluxion.kernels.epilogue import Epilogue, activate
+from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish, activate
 from fluxion.kernels.generated import kernel
 from fluxion.kernels.machine import AVX2, NEON, host
 from fluxion.kernels.tile import multiply_add, tile_rows
@@ -294,7 +295,7 @@ def test_an_epilogue_scales_shifts_adds_and_activates(machine, extras):
         *parts, y = rest
         rows, columns = x.shape
         with k.parallel(rows) as f:
-            store = Epilogue(**dict.fromkeys(extras, True), activation="relu").store(f, parts, y)
+            store = Finish(f, Epilogue(**dict.fromkeys(extras, True), activation="relu"), parts, y)
             for i, count in f.vectors(columns):
                 store(f[x].load(f.task * columns + i, count), f.task * columns + i, i, count)
 
@@ -412,6 +413,46 @@ def test_a_change_that_no_loop_carries_is_an_error():
 
     with pytest.raises(RuntimeError, match=r"does not carry it: name it in f.range\(..., carry=tile\)"):
         build(body)
+
+
+def sum_that_is_not_carried(f, x, y, count):
+    total = f.constant(0, "float32")
+    for i in f.range(count):
+        total = total + x[i]
+    y[0] = total
+
+
+def pointer_that_a_loop_moves(f, x, y, count):
+    place = x
+    for i in f.range(2):
+        for j in f.range(count):
+            place = x + (i + j)
+        y[0] = place[0]
+
+
+@pytest.mark.parametrize("body", [sum_that_is_not_carried, pointer_that_a_loop_moves])
+@pytest.mark.parametrize("known", [True, False])
+def test_a_number_of_a_loop_that_is_used_behind_it_is_an_error(body, known):
+    with pytest.raises(RuntimeError, match=r"used behind it: keep it in a tile, and name that in f.range\(..., carry="):
+        build(lambda f, x, y: body(f, x, y, 3 if known else f.convert(x[0], "int64")))
+
+
+@pytest.mark.parametrize("inner", [2, None])
+def test_a_tile_hands_numbers_on_from_loop_to_loop(inner):
+    @kernel
+    def handed(k, x, y):
+        with k.parallel(1) as f:
+            count = f.convert(f[x][0], "int64") if inner is None else inner
+            outside = f.tile(1, value=f.constant(0, "float32"))
+            for i in f.range(3, carry=outside):
+                inside = f.tile(1, value=outside[0])
+                for _ in f.range(count, carry=inside):
+                    inside[0] = inside[0] + f[x][i]
+                outside[0] = inside[0] * 2.0
+            f[y][0] = outside[0] + f[x][0]
+
+    x = jnp.asarray([2.0, 3.0, 5.0])
+    assert handed(x, outputs=jax.ShapeDtypeStruct((1,), "float32")).tolist() == [((4 * 2 + 6) * 2 + 10) * 2 + 2]
 
 
 def test_memory_takes_numbers_of_its_own_type():

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fluxion.kernels import objects, winograd, winograd_weight, xla
+from fluxion.kernels.choice import PRECISE_ERROR
 from fluxion.kernels.cook_toom import cook_toom
 from fluxion.kernels.epilogue import Epilogue
 from fluxion.kernels.geometry import Convolution, Direction
@@ -243,3 +244,14 @@ def test_the_cost_model_ranks_the_orders(direction):
 
     assert best(images(64, (32, 32), 64, 64)) == "winograd 4x4, weights first"
     assert best(images(64, (4, 4), 512, 512)) == "winograd 4x4, tiles first"
+
+
+def test_an_infinity_stays_with_the_results_that_meet_it_in_precise_kernels():
+    geometry = images(1, (20, 20), 64, 64)
+    x, w = operands(geometry, Direction.FORWARD)
+    x[0, 9, 9, 3] = np.inf
+    met = np.zeros((20, 20), bool)
+    met[8:11, 8:11] = True
+    for candidate in found(geometry, Direction.FORWARD, host()):
+        spoilt = ~np.isfinite(candidate.run(x, w)).all(-1)[0]
+        assert (spoilt == met).all() if candidate.error <= PRECISE_ERROR else (spoilt >= met).all() and spoilt.sum() > 9

@@ -1,7 +1,8 @@
 """Plain Python functions as compiled XLA programs, without a decorator and never stale.
 
-`engine` picks the program of a call, `trace` calls functions on rebuilt values and captures their writes, `fallback`
-runs what cannot be compiled, `report` tells what was compiled and why, `outputs` carries any result through a program.
+`engine` picks the `program` of a call from its `family`, `trace` calls functions on rebuilt values and captures their
+writes, `fallback` runs what cannot be compiled, `report` tells what was compiled and why, `outputs` carries any result
+through a program.
 """
 
 from fluxion.compile.api import compile

@@ -7,8 +7,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from fluxion.compile.engine import Program, Task, run
+from fluxion.compile.engine import run
 from fluxion.compile.outputs import pack, unpack
+from fluxion.compile.program import Program, Task
 from fluxion.compile.trace import Call, Context
 
 

@@ -1,7 +1,8 @@
 """Running without compilation: conversions that work on values inside an eager gradient, and notices that say where
 and why.
 
-Besides `fluxion/_jax.py` this is the only file that touches JAX internals: it replaces the conversions of `Tracer`.
+Besides `fluxion/_jax.py` and `fluxion/_cache.py` this is the only file that touches JAX internals: it replaces the
+conversions of `Tracer`.
 """
 
 from __future__ import annotations

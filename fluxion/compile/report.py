@@ -97,9 +97,9 @@ def report_of(f: Any) -> Report:
     """The report of a function, made on first use."""
     key = identity_of(f)
     report = _reports.get(key)
-    if report is None:
+    if report is None:  # of two threads that make it at once, both take the same
         name = getattr(f, "__qualname__", None) or type(f).__qualname__
-        report = _reports[key] = Report(name)
+        report = _reports.setdefault(key, Report(name))
     return report
 
 

@@ -210,9 +210,10 @@ class Context:
             if state is not None and state.changed():
                 state.restore()
                 raise CannotCompile("it draws from the random state of Python or NumPy")
-        earlier, self.reads = self.reads, [copied.reads for copied in rebuilt.watched]
-        for before, now in zip(earlier, self.reads, strict=False):  # of another trace, for other shapes
+        reads = [copied.reads for copied in rebuilt.watched]
+        for before, now in zip(self.reads, reads, strict=False):  # of another trace, for other shapes
             now.answers = before.answers | now.answers
+        self.reads = reads  # at once: other threads ask whether the program fits their calls
         return out, self._captured(rebuilt, leaves, strict)
 
     def _locate(self, error: SizeError, rebuilt: Rebuilt) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +17,7 @@ from fluxion.data.production import Maker, Production
 from fluxion.data.reading import Reader
 from fluxion.data.streams import is_stream, numbered, shuffled_stream, stream_pieces
 from fluxion.errors import SkippedWarning
+from fluxion.kernels.machine import worker_count
 from fluxion.onehot import OneHotArray
 from fluxion.random import Generator, generator
 
@@ -205,7 +205,7 @@ class DataLoader:
     def _default_workers(self) -> int:
         if self.reader.streamed:
             return 1
-        return 0 if self.reader.batched else len(os.sched_getaffinity(0))
+        return 0 if self.reader.batched else worker_count()
 
     def _on_host(self, part: Any) -> Any:
         """Arrays as NumPy arrays, whose integers the device can hold."""

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 
 from fluxion.kernels.columns import Channels, Rows, sum_columns, sum_tasks
-from fluxion.kernels.epilogue import activate
+from fluxion.kernels.finish import activate, sloped
 from fluxion.kernels.generated import Buffer, GeneratedKernel, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Index, Number, computed
@@ -159,7 +159,7 @@ def batchnorm_backward(
             columns = zip(block.load(gradients, place), block.load(values, place), means, factors, biases, strict=True)
             for gradient, value, m, factor, b in columns:
                 centred = value - m
-                yield _sloped(f, gradient, f.fma(centred, factor, b), activation), centred
+                yield sloped(f, gradient, f.fma(centred, factor, b), activation), centred
 
         return pairs
 
@@ -188,14 +188,6 @@ def batchnorm_backward(
                     for (g, centred), factor, average, share in zip(pairs(r * rows.channels), *known, strict=True)
                 ]
                 block.store(f[dx], results, r * rows.channels)
-
-
-def _sloped(f: Work, gradient: Number, before: Number, activation: str) -> Number:
-    """The gradient in front of an activation, whose argument was `before`."""
-    if activation == "identity":
-        return gradient
-    passes = before > 0.0 if activation == "relu" else (before > 0.0) & (before < 6.0)
-    return f.select(passes, gradient, 0.0)
 
 
 def forward_call(machine: Machine, x: Any, **settings: Any) -> Callable[..., Any] | None:

@@ -268,8 +268,8 @@ class Function:
     ) -> Iterator[Any]:
         """Emits a loop whose body is the body of the `for` statement; leave that by its end only.
 
-        `carry` is a Tile, or several, whose values the body changes. A loop known to run once is no loop; `unroll`
-        puts so many rounds into one.
+        `carry` is a Tile, or several, whose values the body changes; behind the loop, a RuntimeError refuses any other
+        number that the body made. A loop known to run once is no loop; `unroll` puts so many rounds into one.
         """
         if stop is None:
             start, stop = 0, start
@@ -304,26 +304,33 @@ class Function:
         for tile, values in zip(carry, phis, strict=True):
             tile.values = [number.with_ir(value) for number, value in zip(tile.values, values, strict=True)]
         self.open_loops.append({id(tile) for tile in carry})
+        outer, loop = self.ir.loop, ir.Loop()
+        self.ir.loop = loop
         number = self.ir.opaque(counter)  # LLVM would take as long for its addresses as for all else, and gain nothing
         yield Number(self, number, "int64")
         self.open_loops.pop()
         following, end = self.ir.binary("add nsw", number, ir.constant(ir.I64, step)), self.ir.place
-        counter.incoming = [(self.index(start), before), (following, end)]
+        counter.join(self.index(start), before)
+        counter.join(following, end)
         for tile, values, first in zip(carry, phis, initial, strict=True):
             for value, phi, old in zip(tile.values, values, first, strict=True):
-                phi.incoming = [(old.ir, before), (value.ir, end)]
+                phi.join(old.ir, before)
+                phi.join(value.ir, end)
         self.ir.branch(self.ir.compare("icmp slt", following, self.index(stop)), body, after)
-        self.ir.place = after
-        if not surely:
-            for tile, skipped in zip(carry, initial, strict=True):
-                tile.values = [
-                    self._either(old, before, new, end) for old, new in zip(skipped, tile.values, strict=True)
-                ]
+        self.ir.place, self.ir.loop = after, outer
+        for tile, skipped in zip(carry, initial, strict=True):
+            if surely:
+                tile.values = [new.with_ir(self.ir.handed_on(new.ir, loop)) for new in tile.values]
+            else:
+                pairs = zip(skipped, tile.values, strict=True)
+                tile.values = [self._either(old, before, new, end) for old, new in pairs]
+        loop.open = False
 
     def _either(self, a: Number, from_a: ir.Block, b: Number, from_b: ir.Block) -> Number:
         """`a` where control came from one block, `b` where it came from the other."""
         phi = self.ir.phi(a.ir.kind)
-        phi.incoming = [(a.ir, from_a), (b.ir, from_b)]
+        phi.join(a.ir, from_a)
+        phi.join(b.ir, from_b)
         return a.with_ir(phi)
 
     @contextlib.contextmanager

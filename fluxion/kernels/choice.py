@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fluxion._cache import write_atomically
 from fluxion.kernels import gates, objects
 from fluxion.kernels.candidate import Candidate
 from fluxion.kernels.generated import generator_version
@@ -143,4 +144,4 @@ def _read(path: pathlib.Path | None) -> dict[str, str]:
 def _keep(path: pathlib.Path | None, key: str, name: str) -> None:
     """Adds a winner to the file, beside what other processes have written meanwhile."""
     if path:
-        objects.write_atomically(path, json.dumps(_read(path) | {key: name}, indent=1).encode())
+        write_atomically(path, json.dumps(_read(path) | {key: name}, indent=1).encode())

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from fluxion.kernels.builder import Tile
+from fluxion.kernels.finish import sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Index, Number, Pointer, computed
@@ -127,7 +128,7 @@ def column_sums(k: Kernel, x: Buffer, *others: Buffer) -> None:
             numbers = block.load(f[x], place)
             for mask in masks:
                 passes = block.load(f[mask], place)
-                numbers = [f.select(p > 0.0, number, 0.0) for p, number in zip(passes, numbers, strict=True)]
+                numbers = [sloped(f, number, y) for number, y in zip(numbers, passes, strict=True)]
             return numbers
 
         return term

@@ -182,11 +182,11 @@ def _lower(
 ) -> Any:
     """The code of the operation: that of a kernel if the choice of kernels names one, else XLA's own operation."""
     plain = partial(xla.convolve, direction=direction, geometry=geometry, precision=precision)
-    compute = chosen_kernel(context, direction, geometry, mode) or plain
+    compute = _chosen_kernel(context, direction, geometry, mode) or plain
     return mlir.lower_fun(compute, multiple_results=False)(context, *operands)
 
 
-def chosen_kernel(
+def _chosen_kernel(
     context: mlir.LoweringRuleContext, direction: Direction, geometry: Convolution, mode: Mode
 ) -> Callable[..., Array] | None:
     """The generated kernel that takes the operation over, or None where XLA's own operation is to be used."""

@@ -38,6 +38,7 @@ from jax import Array
 from fluxion.kernels.builder import Function, Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish, sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -108,7 +109,7 @@ class Channels:
         vectors = self._load(self.pointer, place, count, exists)
         if self.mask is not None:
             masks = self._load(self.mask, place, count, exists)
-            vectors = [self.f.select(mask > 0.0, numbers, 0.0) for mask, numbers in zip(masks, vectors, strict=True)]
+            vectors = [sloped(self.f, numbers, mask) for numbers, mask in zip(vectors, masks, strict=True)]
         return vectors if self.copies == 1 else [copy for vector in vectors for copy in self._spread(vector)]
 
     def _load(self, pointer: Pointer, place: Index, count: Lanes, exists: Any) -> Parts:
@@ -162,7 +163,7 @@ def depthwise_sums(
     listed, zeros = k.private(walk.list_size, "int64"), _zeros(k, source, ins)
     with k.parallel(walk.tasks) as f:
         visit = Visit(f, walk, listed, source.dtype, walk.axes[-1].taps * walk.channels)
-        store = epilogue.store(f, extras, result)
+        store = Finish(f, epilogue, extras, result)
         sources = Channels(f, f[source], ins, outs, f[zeros], *(f[mask] for mask in masks))
         results, weights = Channels(f, f[result], outs), Channels(f, f[weight], multiplier)
         for row, count in visit.rows():

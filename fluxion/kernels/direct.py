@@ -37,13 +37,15 @@ from fluxion.kernels.builder import Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.cells import parts, repeated, unwoven
 from fluxion.kernels.direct_plan import Plan, Planner
-from fluxion.kernels.epilogue import Epilogue, Finish
+from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish
 from fluxion.kernels.generated import Buffer, Kernel, Table, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.packing import Part, pack_source, pack_weights
 from fluxion.kernels.sweep import Axis, Sweep
-from fluxion.kernels.values import Index, Number, Pointer, computed, item_bytes
+from fluxion.kernels.tile import step
+from fluxion.kernels.values import Index, Number, Pointer, computed, digits, item_bytes
 
 PLAIN = Epilogue()
 UNROLLED = 12  # steps of the depth that are written out
@@ -76,7 +78,7 @@ def direct(
     with k.parallel(planner.tasks(plan)) as f:
         task = Task(f, planner, plan, tracks)
         numbers = task.read_source(f[source], f[mask] if mask else None, f[room])
-        task.sweep_all(numbers, f[packed], epilogue.store(f, extras, result))
+        task.sweep_all(numbers, f[packed], Finish(f, epilogue, extras, result))
 
 
 @functools.cache
@@ -148,7 +150,7 @@ class Task:
         self.dtype = computed(planner.dtype)
         self.lanes, self.layout, self.merged = planner.lanes, planner.layout(plan)[0], planner.merged(plan)
         self.block, self.channels = plan.vectors * self.lanes, planner.channels(plan)
-        self.group, *numbers = _digits(f.task, (self.sweep.groups, *plan.parts))
+        self.group, *numbers = digits(f.task, (self.sweep.groups, *plan.parts))
         counts = (self.sweep.batch, *(max(axis.counts) for axis in self.sweep.axes), planner.blocks(plan))
         shares = [_share(*part) for part in zip(counts, plan.parts, numbers, strict=True)]
         self.images, *self.shares, self.blocks = shares
@@ -213,10 +215,8 @@ class Task:
             taps = weights + c * (depth * self.block)
             for k in f.range(steps, unroll=self._unrolling(steps), carry=total):
                 vectors = [taps.load(k * self.block + v * self.lanes) for v in range(self.plan.vectors)]
-                for r, row in enumerate(rows):
-                    number = repeated(begin + (k * self.plan.cell + row), self.plan.cell)
-                    for v, vector in enumerate(vectors):
-                        total[r, v] = f.fma(number, vector, total[r, v])
+                places = (begin + (k * self.plan.cell + row) for row in rows)
+                step(f, total, (repeated(place, self.plan.cell) for place in places), vectors)
 
     def _unrolling(self, steps: Index) -> int:
         """How many steps of the depth are written out.
@@ -269,15 +269,6 @@ class Task:
 def _share(count: int, parts: int, number: Index) -> tuple[Index, Index]:
     """Where part `number` of so many starts, and where it stops."""
     return number * count // parts, (number + 1) * count // parts
-
-
-def _digits(number: Index, sizes: Sequence[int]) -> list[Index]:
-    """The digits of a number, written in a system with these bases."""
-    digits: list[Index] = []
-    for size in reversed(sizes):
-        digits.append(number % size)
-        number = number // size
-    return digits[::-1]
 
 
 def candidates(geometry: Convolution, direction: Direction, dtype: str, machine: Machine) -> list[Candidate]:

@@ -35,6 +35,7 @@ from fluxion.kernels.builder import Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.direct_weight_packing import Chunk, Columns, Line, Task, Windows
 from fluxion.kernels.direct_weight_plan import Plan, Problem, choose, cycles
+from fluxion.kernels.finish import sloped
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -130,7 +131,7 @@ class _Gradient:
                 output, count = task.output(block, v)
                 numbers = f[self.dy].load(source + output, count)
                 for mask in self.masks:
-                    numbers = f.select(f[mask].load(source + output, count) > 0.0, numbers, 0.0)
+                    numbers = sloped(f, numbers, f[mask].load(source + output, count))
                 target.store(numbers, block * self.problem.dy_block + v * self.problem.lanes)
 
     def _add_chunk(self, f: Work, task: Task, chunk: Chunk, column: Index) -> None:
@@ -184,9 +185,9 @@ class _Gradient:
 
         def add(total: Tile, i: Index) -> None:
             numbers, place = dy + i * width, x + i * self.columns.step
-            step(
-                f, total, [place + r for r in range(plan.rows)], [numbers.load(v * lanes) for v in range(plan.columns)]
-            )
+            places = [place + r for r in range(plan.rows)]
+            vectors = [numbers.load(v * lanes) for v in range(plan.columns)]
+            step(f, total, (place.splat() for place in places), vectors)
 
         written = self._unrolling(f.machine.registers)
         whole = count // written * written

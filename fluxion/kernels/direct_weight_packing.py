@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from fluxion.kernels.builder import Tile
 from fluxion.kernels.direct_weight_plan import Axis, Problem
 from fluxion.kernels.generated import Kernel, Work
-from fluxion.kernels.values import Index, Pointer, computed
+from fluxion.kernels.values import Index, Pointer, computed, digits
 
 
 class Constants:
@@ -96,7 +96,7 @@ class Task:
     def __init__(self, f: Work, problem: Problem) -> None:
         self.f, self.problem, plan = f, problem, problem.plan
         splits = (problem.groups, problem.row_splits, problem.column_splits, plan.parts)
-        self.group, row, column, self.part = _digits(f.task, splits)
+        self.group, row, column, self.part = digits(f.task, splits)
         self.row, self.column = row * plan.row_blocks, column * plan.column_blocks
         self.origin = f.minimum(self.row * plan.rows, problem.tap_rows - problem.task_rows)
         self.row_blocks = f.minimum(plan.row_blocks, problem.all_row_blocks - self.row)
@@ -121,7 +121,7 @@ class Task:
         f, problem, plan = self.f, self.problem, self.problem.plan
         first, count = self.part * problem.part_chunks, math.prod(problem.chunks)
         for number in f.range(first, f.minimum(first + problem.part_chunks, count)):
-            group, *places = _digits(number, problem.chunks)
+            group, *places = digits(number, problem.chunks)
             images, starts, stops = plan.images, [], []
             for place, length, axis in zip(places, plan.lengths, problem.axes, strict=True):
                 starts.append(place * length)
@@ -133,15 +133,6 @@ class Task:
                 tuple(starts),
                 tuple(stops),
             )
-
-
-def _digits(number: Index, sizes: Sequence[int]) -> list[Index]:
-    """The digits of a number, written in a system with these bases."""
-    digits: list[Index] = []
-    for size in reversed(sizes):
-        digits.append(number % size)
-        number = number // size
-    return digits[::-1]
 
 
 class Columns:

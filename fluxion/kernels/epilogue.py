@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 from jax import Array
-
-if TYPE_CHECKING:  # they bring LLVM
-    from fluxion.kernels.generated import Buffer, Work
-    from fluxion.kernels.values import Index, Number, Pointer
 
 ACTIVATIONS = ("identity", "relu", "relu6")
 
@@ -41,68 +36,24 @@ class Epilogue:
     def plain(self, sums: Array, extras: Sequence[Array]) -> Array:
         """What is stored, by operations of XLA."""
         given = dict(zip(self.operands, extras, strict=True))
-        sums = sums * over_channels(given["scale"], sums) if "scale" in given else sums
+        sums = sums * match_rank(given["scale"], sums) if "scale" in given else sums
         for name in ("bias", "residual"):
-            sums = sums + over_channels(given[name], sums) if name in given else sums
+            sums = sums + match_rank(given[name], sums) if name in given else sums
         return {"identity": lambda x: x, "relu": lambda x: jnp.maximum(x, 0), "relu6": lambda x: jnp.clip(x, 0, 6)}[
             self.activation
         ](sums)
 
-    def slopes(self, y: Array) -> Array | None:
-        """Where the activation that gave `y` passes a derivative on; None: everywhere."""
-        return {"identity": lambda: None, "relu": lambda: y > 0, "relu6": lambda: (y > 0) & (y < 6)}[self.activation]()
 
-    def store(self, f: Work, extras: Sequence[Buffer], result: Buffer) -> Finish:
-        """What finishes vectors of sums and stores them: call it with `(sums, place, channel, count)`."""
-        pointers = {name: f[buffer] for name, buffer in zip(self.operands, extras, strict=True)}
-        return Finish(f, self, pointers, f[result])
+def match_rank(value: Array, x: Array) -> Array:
+    """`value` with leading axes of size 1, so that it has as many axes as `x` and broadcasts against its last ones."""
+    return jnp.expand_dims(value, tuple(range(x.ndim - jnp.ndim(value))))
 
 
-class Finish:
-    """Finishes vectors of sums and stores them: as a whole, or in two halves between which lanes may be exchanged.
+def plain_sloped(gradient: Array, y: Array, activation: str = "relu") -> Array:
+    """The gradient in front of an activation, from that behind it and the activation's result, or argument, `y`.
 
-    In all of them `place` is where the first lane goes, counted in numbers from the start of the result; `channel` is
-    the output channel of the first lane; of the lanes only the first `count` are there (None: all).
+    And of a change in front of it the change behind it.
     """
-
-    def __init__(self, f: Work, epilogue: Epilogue, pointers: dict[str, Pointer], result: Pointer) -> None:
-        self._f, self._epilogue, self._pointers, self._result = f, epilogue, pointers, result
-
-    def __call__(self, sums: Number, place: Index, channel: Index, count: Index | None = None) -> None:
-        """Finishes and stores a vector of sums."""
-        self.write(self.shifted(sums, channel, count), place, count)
-
-    def shifted(self, sums: Number, channel: Index, count: Index | None = None, cell: int = 1) -> Number:
-        """The first half: what depends on channels only, each of which has `cell` lanes."""
-        from fluxion.kernels.cells import stretched  # it brings LLVM
-
-        given = {
-            name: stretched(self._f, pointer.load(channel, count, (sums.lanes or 1) // cell), cell)
-            for name, pointer in self._pointers.items()
-            if name != "residual"
-        }
-        if "scale" in given:
-            sums = self._f.fma(sums, given["scale"], given["bias"]) if "bias" in given else sums * given["scale"]
-        elif "bias" in given:
-            sums = sums + given["bias"]
-        return sums if "residual" in self._pointers else activate(self._f, sums, self._epilogue.activation)
-
-    def write(self, numbers: Number, place: Index, count: Index | None = None) -> None:
-        """The second half: what depends on places."""
-        if "residual" in self._pointers:
-            numbers = numbers + self._pointers["residual"].load(place, count, numbers.lanes)
-            numbers = activate(self._f, numbers, self._epilogue.activation)
-        self._result.store(numbers, place, count)
-
-
-def over_channels(values: Array, y: Array) -> Array:
-    """`values` with as many axes as `y`, against whose last ones it broadcasts."""
-    return jnp.expand_dims(values, tuple(range(y.ndim - values.ndim)))
-
-
-def activate(f: Any, x: Number, activation: str) -> Number:
-    """An activation function of a vector. NaN stays NaN."""
     if activation == "identity":
-        return x
-    positive = f.select(x < 0.0, 0.0, x)
-    return positive if activation == "relu" else f.select(positive > 6.0, 6.0, positive)
+        return gradient
+    return jnp.where(y > 0 if activation == "relu" else (y > 0) & (y < 6), gradient, 0)

@@ -21,23 +21,17 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
-from jax.interpreters.xla import apply_primitive
 
 from fluxion.kernels.convolution import (
     Convolution,
     Direction,
-    chosen_kernel,
     convolution,
     input_gradient,
-    is_explicit,
-    vary_alike,
     weight_gradient,
 )
-from fluxion.kernels.epilogue import Epilogue, over_channels
+from fluxion.kernels.epilogue import Epilogue, match_rank, plain_sloped
 from fluxion.kernels.machine import Machine
-from fluxion.kernels.modes import Mode, current_mode
+from fluxion.kernels.modes import Mode
 from fluxion.kernels.operation import Operation
 
 # Numbers that XLA masks on one thread. Beyond, a pass by itself is as fast, and lets `y` go earlier.
@@ -69,10 +63,7 @@ def finished_convolution(
 
 @partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _finished(geometry: Convolution, epilogue: Epilogue, x: Array, w: Array, extras: tuple[Array, ...]) -> Array:
-    if any(is_explicit(array) for array in (x, w, *extras)):
-        return _plain(x, w, *extras, geometry=geometry, epilogue=epilogue)
-    arrays = vary_alike(x, w, *extras)
-    return _primitive.bind(*arrays, geometry=geometry, epilogue=epilogue, mode=current_mode())
+    return _operation(x, w, *extras, geometry=geometry, epilogue=epilogue)[0]
 
 
 def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -88,9 +79,9 @@ def _tangent(geometry: Convolution, epilogue: Epilogue, primals: Any, tangents: 
         return y, _biased_tangent(*there.values(), x, w, y, **settings)[0]
     effects = _effects(there, x, w, y, geometry)
     if "scale" in known:
-        scale = over_channels(known["scale"], y)
+        scale = match_rank(known["scale"], y)
         effects |= {part: effects[part] * scale for part in ("x", "w") if part in there}
-    return y, _sloped(reduce(add, effects.values()), y, epilogue.activation)
+    return y, plain_sloped(reduce(add, effects.values()), y, epilogue.activation)
 
 
 _finished.defjvp(_tangent, symbolic_zeros=True)
@@ -101,8 +92,8 @@ def _effects(changes: dict[str, Array], x: Array, w: Array, y: Array, geometry: 
     effects = {
         "x": lambda change: convolution(change, w, geometry),
         "w": lambda change: convolution(x, change, geometry),
-        "scale": lambda change: convolution(x, w, geometry) * over_channels(change, y),
-        "bias": lambda change: jnp.broadcast_to(over_channels(change, y), y.shape),
+        "scale": lambda change: convolution(x, w, geometry) * match_rank(change, y),
+        "bias": lambda change: jnp.broadcast_to(match_rank(change, y), y.shape),
         "residual": lambda change: change,
     }
     return {part: effects[part](change) for part, change in changes.items()}
@@ -114,7 +105,7 @@ def _plain_biased_tangent(
     """What changes of these parts (of x, w and bias) do to `y`."""
     *changes, x, w, y = arrays
     effects = _effects(dict(zip(parts, changes, strict=True)), x, w, y, geometry)
-    return (_sloped(reduce(add, effects.values()), y, activation),)
+    return (plain_sloped(reduce(add, effects.values()), y, activation),)
 
 
 def _transposed_biased_tangent(
@@ -128,7 +119,7 @@ def _transposed_biased_tangent(
             "bias": lambda: _channel_sums(dy, y)[0],
         }
     else:
-        sloped = _sloped(dy, y, activation)
+        sloped = plain_sloped(dy, y, activation)
         gradients = {
             "x": lambda: input_gradient(sloped, w, geometry),
             "w": lambda: weight_gradient(x, sloped, geometry),
@@ -137,23 +128,31 @@ def _transposed_biased_tangent(
     return [gradients[part]() if change is None else None for part, change in zip(parts, changes, strict=True)]
 
 
-def _sloped(change: Array, y: Array, activation: str) -> Array:
-    """A change before the activation that gave `y`, or a gradient behind it, on the other side of it."""
-    passes = Epilogue(activation=activation).slopes(y)
-    return change if passes is None else jnp.where(passes, change, 0)
+def _plain(x: Array, w: Array, *extras: Array, geometry: Convolution, epilogue: Epilogue) -> tuple[Array]:
+    return (epilogue.plain(convolution(x, w, geometry), extras),)
 
 
-def _masked(dy: Array, y: Array) -> Array:
-    return jnp.where(y > 0, dy, 0)
+def _finished_kernel(
+    machine: Machine, mode: Mode, *types: Any, geometry: Convolution, epilogue: Epilogue
+) -> Callable[..., Any] | None:
+    """The convolution's kernel, which finishes its sums."""
+    found = _chosen(Direction.FORWARD, machine, mode, types[0], geometry)
+    return found and (lambda *arrays: (found(*arrays, epilogue=epilogue),))
+
+
+def _chosen(
+    direction: Direction, machine: Machine, mode: Mode, operand: Any, geometry: Convolution
+) -> Callable[..., Any] | None:
+    from fluxion.kernels import choice  # here because it brings LLVM
+
+    return choice.convolution(geometry.trimmed(), direction, operand.dtype, mode, machine)
 
 
 def _masked_kernel(
     direction: Direction, machine: Machine, mode: Mode, *types: Any, geometry: Convolution
 ) -> Callable[..., Any] | None:
     """The gradient's kernel, which masks `dy` when it reads it."""
-    from fluxion.kernels import choice
-
-    found = choice.convolution(geometry.trimmed(), direction, types[0].dtype, mode, machine)
+    found = _chosen(direction, machine, mode, types[0], geometry)
     if found is None:
         return None
     if direction is Direction.INPUT_GRADIENT:
@@ -169,19 +168,20 @@ def _channel_sums_kernel(machine: Machine, mode: Mode, *types: Any) -> Callable[
 
 def _plain_channel_sums(dy: Array, *masks: Array) -> tuple[Array]:
     for y in masks:
-        dy = _masked(dy, y)
+        dy = plain_sloped(dy, y)
     return (jnp.sum(dy, tuple(range(dy.ndim - 1))),)
 
 
+_operation = Operation("finished_convolution", _plain, _finished_kernel)
 _biased_tangent = Operation("biased_convolution_tangent", _plain_biased_tangent, transpose=_transposed_biased_tangent)
 _masked_input_gradient = Operation(
     "convolution_masked_input_gradient",
-    lambda dy, y, w, *, geometry: (input_gradient(_masked(dy, y), w, geometry),),
+    lambda dy, y, w, *, geometry: (input_gradient(plain_sloped(dy, y), w, geometry),),
     partial(_masked_kernel, Direction.INPUT_GRADIENT),
 )
 _masked_weight_gradient = Operation(
     "convolution_masked_weight_gradient",
-    lambda x, dy, y, *, geometry: (weight_gradient(x, _masked(dy, y), geometry),),
+    lambda x, dy, y, *, geometry: (weight_gradient(x, plain_sloped(dy, y), geometry),),
     partial(_masked_kernel, Direction.WEIGHT_GRADIENT),
 )
 _channel_sums = Operation("channel_sums", _plain_channel_sums, _channel_sums_kernel)
@@ -190,31 +190,3 @@ _channel_sums = Operation("channel_sums", _plain_channel_sums, _channel_sums_ker
 def _is_there(tangent: Any) -> bool:
     """False for a tangent that is known to be zero: no work is spent on it."""
     return tangent is not None and type(tangent) is not SymbolicZero
-
-
-def _plain(x: Array, w: Array, *extras: Array, geometry: Convolution, epilogue: Epilogue, mode: Any = None) -> Array:
-    return epilogue.plain(convolution(x, w, geometry), extras)
-
-
-def _result_type(x: Any, w: Any, *extras: Any, geometry: Convolution, **_: Any) -> Any:
-    return x.update(shape=geometry.y_shape, weak_type=False)
-
-
-def _batch(operands: Sequence[Array], axes: Sequence[int | None], **parameters: Any) -> tuple[Array, int]:
-    return jax.vmap(partial(_plain, **parameters), axes)(*operands), 0
-
-
-def _lower(context: Any, *operands: Any, geometry: Convolution, epilogue: Epilogue, mode: Mode) -> Any:
-    kernel = chosen_kernel(context, Direction.FORWARD, geometry, mode)
-    if kernel is None:
-        compute = partial(_plain, geometry=geometry, epilogue=epilogue)
-    else:
-        compute = partial(kernel, epilogue=epilogue)
-    return mlir.lower_fun(compute, multiple_results=False)(context, *operands)
-
-
-_primitive = Primitive("finished_convolution")
-_primitive.def_impl(partial(apply_primitive, _primitive))
-_primitive.def_abstract_eval(_result_type)
-batching.primitive_batchers[_primitive] = _batch
-mlir.register_lowering(_primitive, _lower)

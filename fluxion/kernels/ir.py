@@ -42,19 +42,50 @@ class Value:
         return f"{self.kind} {self.text}"
 
 
+class Loop:
+    """Whether the body of a loop is still being written."""
+
+    __slots__ = ("open",)
+
+    def __init__(self) -> None:
+        self.open = True
+
+
+class Local(Value):
+    """What an instruction in the body of a loop computes: a RuntimeError where something behind the loop uses it."""
+
+    __slots__ = ("loop", "name")
+
+    def __init__(self, kind: str, name: str, loop: Loop) -> None:
+        self.kind, self.name, self.loop = kind, name, loop
+
+    @property
+    def text(self) -> str:  # type: ignore[override]
+        """How others call it."""
+        if self.loop.open:
+            return self.name
+        raise RuntimeError(
+            "a number that was made in a loop is used behind it: keep it in a tile, and name that in "
+            "f.range(..., carry=tile)"
+        )
+
+
 class Phi(Value):
-    """A value that depends on the block from which control came; `incoming` may grow until the text is asked for."""
+    """A value that depends on the block from which control came; it may be joined until the text is asked for."""
 
     __slots__ = ("incoming",)
 
     def __init__(self, kind: str, text: str) -> None:
         super().__init__(kind, text)
-        self.incoming: list[tuple[Value, Block]] = []
+        self.incoming: list[str] = []
+
+    def join(self, value: Value, block: Block) -> None:
+        """It is `value` where control comes from this block."""
+        self.incoming.append(f"[ {value.text}, %{block.name} ]")
 
     def line(self) -> str:
         """The instruction."""
-        pairs = ", ".join(f"[ {value.text}, %{block.name} ]" for value, block in self.incoming)
-        return f"{self.text} = phi {self.kind} {pairs}"
+        return f"{self.text} = phi {self.kind} {', '.join(self.incoming)}"
 
 
 NULL = Value(POINTER, "null")
@@ -158,12 +189,19 @@ class Builder:
     def __init__(self, function: Function) -> None:
         self.function = function
         self.place = function.block()
+        self.loop: Loop | None = None  # the innermost whose body is being written
 
     def _new(self, kind: str, instruction: str) -> Value:
         self.function.names += 1
         name = f"%v{self.function.names}"
         self.place.lines.append(f"{name} = {instruction}")
-        return Value(kind, name)
+        return Value(kind, name) if self.loop is None else Local(kind, name, self.loop)
+
+    def handed_on(self, value: Value, loop: Loop) -> Value:
+        """A value of this loop as one that the code behind it may use."""
+        if not isinstance(value, Local) or value.loop is not loop:
+            return value
+        return Value(value.kind, value.text) if self.loop is None else Local(value.kind, value.text, self.loop)
 
     # ---------------------------------------------------------------- arithmetic
 
@@ -275,9 +313,10 @@ class Builder:
     @contextlib.contextmanager
     def entry(self) -> Iterator[None]:
         """Has what is written meanwhile put at the end of the first block, which comes before all others."""
-        place, self.place = self.place, self.function.blocks[0]
+        place, loop = self.place, self.loop
+        self.place, self.loop = self.function.blocks[0], None
         yield
-        self.place = place
+        self.place, self.loop = place, loop
 
     @contextlib.contextmanager
     def when(self, condition: Value) -> Iterator[None]:
@@ -299,6 +338,7 @@ class Builder:
         number = self.phi(I64)
         yield number
         following = self.binary("add", number, constant(I64, 1))
-        number.incoming += [(constant(I64, 0), before), (following, self.place)]
+        number.join(constant(I64, 0), before)
+        number.join(following, self.place)
         self.branch(self.compare("icmp slt", following, stop), body, after)
         self.place = after

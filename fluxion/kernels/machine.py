@@ -71,7 +71,7 @@ def host() -> Machine | None:
 
 
 def worker_count() -> int:
-    """How many threads XLA's pool has at most."""
+    """The cores that this process may use, which is how many threads XLA's pool has at most."""
     with contextlib.suppress(AttributeError):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

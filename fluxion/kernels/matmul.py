@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.custom_derivatives import SymbolicZero
 
+from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.modes import Mode
 from fluxion.kernels.operation import Operation
@@ -69,8 +70,7 @@ def _kernel(machine: Machine, mode: Mode, a: Any, b: Any, *, form: str) -> Calla
     """What the choice of kernels takes for the faster one: the generated kernel, or None."""
     if a.dtype != jnp.float32 or a.ndim != 2:
         return None
-    from fluxion.kernels import choice, product  # here because they bring LLVM
-    from fluxion.kernels.candidate import Candidate, expected_seconds
+    from fluxion.kernels import choice, product  # here because they bring LLVM, and all that writes code
     from fluxion.kernels.product_plan import Form, Product
 
     rows, depth = a.shape[::-1] if form == "tn" else a.shape

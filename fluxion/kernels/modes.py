@@ -81,6 +81,10 @@ class use:
 def precise() -> use:
     """Keeps to kernels with no more rounding error than a direct sum: `fx.kernels.use(precise=True)`.
 
+    That leaves out Winograd's tiles of 4 x 4, where one infinity or NaN in the input can make all results of a tile
+    NaN, also those whose windows do not meet it. With the tiles of 2 x 2, which stay, only results that meet it are not
+    finite, but NaN where a direct sum is infinite; `fx.kernels.use("direct")` gives what a direct sum gives.
+
     >>> import fluxion as fx
     >>> with fx.precise():
     ...     fx.conv([[[1.0]]], [[[2.0]]]).tolist()

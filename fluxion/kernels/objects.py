@@ -7,20 +7,17 @@ run leaves nothing half-written; a file whose hash is wrong is made anew.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import functools
 import hashlib
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Sequence
 from typing import Any
 
 import llvmlite.binding as llvm
 
-from fluxion._cache import cache_folder
+from fluxion._cache import cache_folder, write_atomically
 from fluxion.kernels.machine import Machine
 
 _engines: list[Any] = []  # machine code lives as long as its engine
@@ -97,17 +94,3 @@ def remember(name: str, facts: dict[str, Any], code: bytes) -> None:
 
 def _checksum(facts: dict[str, Any], code: bytes) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode() + code).hexdigest()
-
-
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file that others see whole or not at all; a folder that cannot be written to is no error."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".unfinished-")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(unfinished, path)
-        except BaseException:
-            os.unlink(unfinished)
-            raise

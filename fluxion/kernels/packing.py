@@ -23,6 +23,7 @@ from fluxion.kernels.builder import Function
 from fluxion.kernels.cells import stretched, weave
 from fluxion.kernels.generated import Buffer, Kernel
 from fluxion.kernels.geometry import Direction
+from fluxion.kernels.panels import load
 from fluxion.kernels.sweep import Sweep
 from fluxion.kernels.values import Index, Pointer, computed, item_bytes
 
@@ -181,12 +182,7 @@ def _copy(
     """Copies `count` numbers from each of these places of the source, woven into cells."""
     lanes, cell = f.lanes(target.dtype), len(places)
     for i, rest in f.vectors(count, dtype=target.dtype):
-        rows = []
-        for place in places:
-            numbers = source.load(place + i, rest, lanes)
-            if mask is not None:
-                numbers = f.select(mask.load(place + i, rest, lanes) > 0.0, numbers, 0.0)
-            rows.append(numbers)
+        rows = [load(f, source, mask, place + i, rest, lanes) for place in places]
         for v, numbers in enumerate(weave(f, rows)):
             target.store(numbers, i * cell + v * lanes, None if rest is None else rest * cell - v * lanes)
 

@@ -10,6 +10,7 @@ k |  0..31 | 32..63 |                | k0     | | k0     |      one vector after
 from __future__ import annotations
 
 from fluxion.kernels.builder import Function
+from fluxion.kernels.finish import sloped
 from fluxion.kernels.values import Index, Number, Pointer
 
 
@@ -59,10 +60,9 @@ def pack_transposed(
                 target.store(vector, (i + lane) * step + v * lanes)
 
 
-def load(f: Function, source: Pointer, mask: Pointer | None, place: Index, count: Index | None, lanes: int) -> Number:
+def load(
+    f: Function, source: Pointer, mask: Pointer | None, place: Index, count: Index | None, lanes: int | None = None
+) -> Number:
     """A vector of `source`, with 0 where `mask` is not above 0."""
     numbers = source.load(place, count, lanes)
-    if mask is None:
-        return numbers
-    kept: Number = f.select(mask.load(place, count, lanes) > 0.0, numbers, 0.0)
-    return kept
+    return numbers if mask is None else sloped(f, numbers, mask.load(place, count, lanes))

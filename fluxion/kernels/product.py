@@ -34,6 +34,7 @@ from jax import Array
 from fluxion.kernels.builder import Tile
 from fluxion.kernels.candidate import Candidate, expected_seconds
 from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -245,7 +246,7 @@ class _Writer:
     ) -> None:
         columns = self.problem.columns
         target, line = self._target(f, here.part, row)
-        finish = self.epilogue.store(f, self.extras, self.result) if finished else None
+        finish = Finish(f, self.epilogue, self.extras, self.result) if finished else None
         for v, sums in enumerate(vectors):
             first = column + v * (sums.lanes or 1)
             count = None if whole else columns - first
@@ -271,7 +272,7 @@ class _Writer:
         partial = self.partial
         assert partial is not None
         with self.k.parallel(-(-rows // piece)) as f:
-            finish = self.epilogue.store(f, self.extras, self.result)
+            finish = Finish(f, self.epilogue, self.extras, self.result)
             first = f.task * piece
             for row in f.range(first, f.minimum(first + piece, rows)):
                 line = self.places.of(row) if self.places else row

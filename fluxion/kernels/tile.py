@@ -18,7 +18,7 @@ the multipliers. Every accumulator needs its last result four cycles later: 8 of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from fluxion.kernels.builder import Function, Tile
 from fluxion.kernels.machine import Machine
@@ -55,12 +55,15 @@ def multiply_add(
         weights = b + k * b_step
         counts = [None] * (total.columns - 1) + [last_lanes]
         vectors = [weights.load(v * lanes, count) for v, count in enumerate(counts)]
-        step(f, total, [a + k * a_step + row for row in rows], vectors)
+        places = [a + k * a_step + row for row in rows]
+        step(f, total, (place.splat() for place in places), vectors)
 
 
-def step(f: Function, total: Tile, places: list[Pointer], vectors: list[Number]) -> None:
-    """One step of the depth: the number at each place times all vectors, added to that row of the tile."""
-    for r, place in enumerate(places):
-        number = place.splat()
+def step(f: Function, total: Tile, numbers: Iterable[Number], vectors: Sequence[Number]) -> None:
+    """One step of the depth: each number, spread over all lanes, times all vectors, added to its row of the tile.
+
+    A number is read when its turn comes: the registers that the sums leave hold one of them, not all.
+    """
+    for r, number in enumerate(numbers):
         for v, vector in enumerate(vectors):
             total[r, v] = f.fma(number, vector, total[r, v])

@@ -6,6 +6,7 @@ computed from them alone stays a Python int, and costs nothing when the code run
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from fluxion.kernels import ir
@@ -276,3 +277,12 @@ def _suffix(dtype: str) -> str:
 def intrinsic_suffix(number: Number) -> str:
     """How LLVM spells the type of a number in the name of an intrinsic function."""
     return _suffix(number.dtype) if number.lanes is None else f"v{number.lanes}{_suffix(number.dtype)}"
+
+
+def digits(number: Index, sizes: Sequence[int]) -> list[Index]:
+    """The digits of a number, written in a system with these bases."""
+    found: list[Index] = []
+    for size in reversed(sizes):
+        found.append(number % size)
+        number = number // size
+    return found[::-1]

@@ -34,6 +34,7 @@ from jax import Array
 from fluxion.kernels.candidate import Candidate
 from fluxion.kernels.cook_toom import transform
 from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.finish import Finish
 from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.geometry import Convolution, Direction
 from fluxion.kernels.machine import Machine
@@ -185,7 +186,7 @@ def _tile_store(
     _, height, width, channels = parts.result.shape
     image, top, left = place
     corner = ((image * height + top) * width + left) * channels + channel
-    finish = parts.epilogue.store(f, parts.extras, parts.result)
+    finish = Finish(f, parts.epilogue, parts.extras, parts.result)
     side = parts.problem.plan.side
 
     def store(i: int, j: int, value: Number) -> None:

@@ -20,6 +20,7 @@ from functools import partial
 from fluxion.kernels.cook_toom import Matrix, transform
 from fluxion.kernels.generated import Buffer, Kernel, Table, Work
 from fluxion.kernels.geometry import Convolution
+from fluxion.kernels.panels import load
 from fluxion.kernels.tile import multiply_add
 from fluxion.kernels.values import Index, Number, Pointer
 
@@ -155,10 +156,8 @@ class Pixels:
 
     def load(self, channel: Index, count: Index | None, i: int, j: int) -> Number:
         """The vector at a channel of pixel (i, j); of its lanes the first `count`."""
-        vector = self.pixels[i, j].load(channel, count)
-        if self.masks is None:
-            return vector
-        return self.f.select(self.masks[i, j].load(channel, count) > 0.0, vector, 0.0)
+        mask = None if self.masks is None else self.masks[i, j]
+        return load(self.f, self.pixels[i, j], mask, channel, count)
 
     def prefetch(self, channel: Index, step: int) -> None:
         """Asks for what the tile `step` columns to the right reads and this one does not.

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from fluxion.kernels.epilogue import match_rank as match_rank  # the kernels' operations need it too
+
 
 def as_float(x: Any) -> Array:
     """`x` as an array that has derivatives: integers and booleans become the default float, floats stay as they are."""
@@ -18,11 +20,6 @@ def as_float(x: Any) -> Array:
 def at_least_float32(x: Array) -> Array:
     """`x` in a precision that sums do not spoil: half precision becomes float32, the rest stays as it is."""
     return x.astype(jnp.promote_types(x.dtype, jnp.float32))
-
-
-def match_rank(value: Array, x: Array) -> Array:
-    """`value` with leading axes of size 1, so that it has as many axes as `x` and broadcasts against its last ones."""
-    return jnp.expand_dims(value, tuple(range(x.ndim - jnp.ndim(value))))
 
 
 def is_concrete(*values: Any) -> bool:

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from fluxion.kernels.epilogue import Epilogue
+from fluxion.kernels.epilogue import Epilogue, plain_sloped
 from fluxion.kernels.operation import Operation
 from fluxion.ops.arrays import at_least_float32, match_rank
 
@@ -48,7 +48,7 @@ def _derivative(eps: float, activation: str, primals: Any, tangents: Any) -> Any
         (dy,) = _tangent(*changes, *known, eps=eps, activation=activation)
     else:
         (linear,) = _tangent(*changes, *known, eps=eps, activation="identity")
-        dy = _sloped(linear + dresidual, y, activation)
+        dy = plain_sloped(linear + dresidual, y, activation)
     return (y, mean, var), (dy, jnp.zeros_like(mean), jnp.zeros_like(var))
 
 
@@ -73,14 +73,14 @@ def _plain_tangent(*arrays: Array, eps: float, activation: str) -> tuple[Array]:
         + match_rank(dbias, x)
     )
     before = centred * match_rank(factor, x) + match_rank(bias, x)
-    return (_sloped(linear, before, activation).astype(x.dtype),)
+    return (plain_sloped(linear, before, activation).astype(x.dtype),)
 
 
 def _plain_backward(*arrays: Array, eps: float, activation: str) -> tuple[Array, Array, Array]:
     dy, x, scale, bias, mean, var = arrays
     centred, inverse = at_least_float32(x) - match_rank(mean, x), jax.lax.rsqrt(var + eps)
     factor, rows = scale * inverse, math.prod(x.shape[:-1])
-    g = _sloped(at_least_float32(dy), centred * match_rank(factor, x) + match_rank(bias, x), activation)
+    g = plain_sloped(at_least_float32(dy), centred * match_rank(factor, x) + match_rank(bias, x), activation)
     dbias, dscale = _average(g) * rows, _average(g * centred) * rows * inverse
     along = dscale * inverse / rows
     dx = (g - match_rank(dbias / rows, x) - centred * match_rank(along, x)) * match_rank(factor, x)
@@ -107,11 +107,6 @@ def _transposed(cotangents: Sequence[Array], *arrays: Any, **settings: Any) -> S
 
 def _average(x: Array) -> Array:
     return jnp.mean(x, axis=tuple(range(x.ndim - 1)))
-
-
-def _sloped(gradient: Array, before: Array, activation: str) -> Array:
-    passes = Epilogue(activation=activation).slopes(before)
-    return gradient if passes is None else jnp.where(passes, gradient, 0)
 
 
 def _forward_kernel(machine: Any, mode: Any, x: Any, *others: Any, **settings: Any) -> Callable[..., Any] | None:

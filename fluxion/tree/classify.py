@@ -8,6 +8,7 @@ import enum
 import functools
 import random
 import sys
+import threading
 import types
 from typing import Any
 
@@ -104,22 +105,32 @@ def _classify_object(cls: type, is_pytree: bool) -> Kind | Marker:
 
 WATCHED = (list, dict, set, tuple, frozenset)
 _verdicts: dict[int, tuple[Any, int, bool, bool]] = {}
+_verdicts_lock = threading.Lock()
 
 
 def is_plain_data(x: Any) -> bool:
     """True for a container that holds only strings, numbers and the like; remembered for large ones by length."""
-    if len(x) < LARGE:
-        return _holds_plain_data(x)
+    return _holds_plain_data(x) if len(x) < LARGE else _verdict(x)[2]
+
+
+def holds_floats(x: Any) -> bool:
+    """True for a large container of which an entry is a float."""
+    return _verdict(x)[3]
+
+
+def _verdict(x: Any) -> tuple[Any, int, bool, bool]:
     known = _verdicts.get(id(x))
     if id(x) in large.misjudged:
         large.misjudged.discard(id(x))
         known = None
     if known is None or known[0] is not x or known[1] != len(x):
-        if len(_verdicts) >= 64:
-            _verdicts.pop(next(iter(_verdicts)))
         values = x.values() if isinstance(x, dict) else x
-        known = _verdicts[id(x)] = (x, len(x), _holds_plain_data(x), any(type(value) is float for value in values))
-    return known[2]
+        known = (x, len(x), _holds_plain_data(x), any(type(value) is float for value in values))
+        with _verdicts_lock:
+            if len(_verdicts) >= 64:
+                _verdicts.pop(next(iter(_verdicts)))
+            _verdicts[id(x)] = known
+    return known
 
 
 def _holds_plain_data(x: Any) -> bool:

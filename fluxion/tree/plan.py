@@ -192,16 +192,17 @@ class Plan(Segment):
     @property
     def leaf_positions(self) -> dict[int, int]:
         """The index of each array, by identity."""
-        if self._leaf_positions is None:
-            self._leaf_positions = dict(zip(map(id, self.leaves), self.structure.leaf_indices, strict=True))
-        return self._leaf_positions
+        positions = self._leaf_positions  # another thread may write, which forgets it
+        if positions is None:
+            positions = dict(zip(map(id, self.leaves), self.structure.leaf_indices, strict=True))
+            self._leaf_positions = positions
+        return positions
 
     def owners(self) -> list[int]:
         return self._owners
 
     def write(self, values: dict[int, Any]) -> None:
         """Puts new arrays in place of leaves, by leaf number."""
-        self._leaf_positions = None
         slow = {}
         for k, value in values.items():
             places = self._places[k]
@@ -213,6 +214,7 @@ class Plan(Segment):
                 record[position] = value
             self.leaves[k] = value
             self._owners[k] = 1 + 2 * len(places)
+        self._leaf_positions = None  # last: another thread may ask for the positions meanwhile
         if slow:
             self.valid = False
             write(Walk(watch=self._watch).run(self._reference()), slow)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from fluxion.tree.structure import NUMBER, OUTSIDE, REFERENCE, SEGMENT, STATIC, 
 
 Key = tuple[int, int]
 Child = tuple[Marker, Any]
+
+
+_expanding = threading.RLock()
 
 
 class Gradient:
@@ -32,17 +36,18 @@ class Gradient:
         return made
 
     def _expand(self) -> None:
-        pending = self.__dict__.pop("_pending", None)
-        if pending is not None:
-            self.__dict__.update(pending.fields())
+        if "_pending" not in self.__dict__:
+            return
+        with _expanding:  # other threads may ask meanwhile: the mark goes once the fields are there
+            if "_pending" in self.__dict__:
+                self.__dict__.update(self.__dict__["_pending"].fields())
+                del self.__dict__["_pending"]
 
     def __getattr__(self, name: str) -> Any:
-        if "_pending" in self.__dict__ and name != "_pending":
-            self._expand()
-            if name in self.__dict__:
-                return self.__dict__[name]
-        fields = ", ".join(field for field in self.__dict__ if field != "_pending")
-        raise AttributeError(f"this gradient has no field {name!r}; it has {fields}")
+        self._expand()
+        if name in self.__dict__:
+            return self.__dict__[name]
+        raise AttributeError(f"this gradient has no field {name!r}; it has {', '.join(self.__dict__)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         self._expand()

@@ -20,8 +20,8 @@ from fluxion.tree.classify import (
     TRACER,
     WATCHED,
     _is_numeric,
-    _verdicts,
     classify,
+    holds_floats,
     is_plain_data,
 )
 from fluxion.tree.kinds import Identity, Kind, Snapshot
@@ -233,7 +233,7 @@ class Walk:
             return False
         if len(x) >= LARGE:  # floats in an argument of a gradient are not data, but what is differentiated
             is_argument = self.watch is False and self.nested is not None
-            return is_plain_data(x) and not (is_argument and _verdicts[id(x)][3])
+            return is_plain_data(x) and not (is_argument and holds_floats(x))
         if cls is not list or self.inside_class or not is_plain_data(x):
             return False
         self.segment.depends_on_watch = True
