@@ -137,12 +137,21 @@ def _across(
             for row in range(ROWS):
                 pixels = f.convert((first + row * stride).load(tap, lanes=LANES), "int32")
                 sums[row] = sums[row] + pixels * factor
+        pixels = _rounded(f, _folded(f, [sums[row] for row in range(ROWS)]))
         for row in range(ROWS):
-            total, lanes = sums[row], LANES
-            while lanes > 4:
-                lanes //= 2
-                total = f.shuffle(total, total, range(lanes)) + f.shuffle(total, total, range(lanes, 2 * lanes))
-            (out + (row * width + column) * 4).store(_rounded(f, total))
+            (out + (row * width + column) * 4).store(f.shuffle(pixels, pixels, range(4 * row, 4 * row + 4)))
+
+
+def _folded(f: Function, sums: list[Number]) -> Number:
+    """The sums over the taps of each of four vectors: four channels of each row, row by row."""
+    half = LANES // 2
+    while len(sums) > 1:
+        low = [lane for lane in range(2 * LANES) if not lane & half]
+        high = [lane for lane in range(2 * LANES) if lane & half]
+        pairs = zip(sums[::2], sums[1::2], strict=True)
+        sums = [f.shuffle(a, b, low) + f.shuffle(a, b, high) for a, b in pairs]
+        half //= 2
+    return sums[0]
 
 
 def _down(f: Function, image: Pointer, stride: Any, weights: Pointer, taps: Any, out: Pointer) -> None:
