@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Callable, Iterator
@@ -182,6 +183,7 @@ def corrupt_files(name: str, content: bytes) -> Iterator[None]:
         raise CorruptFileError(name, f"cannot be read as an image: {error}") from error
 
 
+@functools.cache
 def pillow(function: str) -> Any:
     """`PIL.Image` that knows the usual kinds of files, and those that the user has registered."""
     try:

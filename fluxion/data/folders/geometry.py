@@ -67,11 +67,13 @@ class Geometry:
 
     def _resampled(self, image: Any, size: tuple[int, int], box: Box) -> np.ndarray:
         """The part of an image in a box, in another size."""
-        from PIL.Image import Resampling
-
         stored = colour_pixels(image)
         pixels = None if stored is None else resample(stored[0], image.size, size, self.filter, box)
-        return np.asarray(image.resize(size, Resampling[self.filter], box)) if pixels is None else pixels
+        if pixels is not None:
+            return pixels
+        from PIL.Image import Resampling
+
+        return np.asarray(image.resize(size, Resampling[self.filter], box))
 
     def padded(self, pixels: np.ndarray) -> np.ndarray:
         """`(height, width, ...)` with zeros around it, as many on one side as on the other."""
