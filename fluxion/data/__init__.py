@@ -1,5 +1,6 @@
 """Data: batches, splits and the data sets that come with Fluxion (Flux: MLUtils, MLDatasets)."""
 
+from fluxion.data import transforms
 from fluxion.data.arrays import (
     batched_searchsorted,
     chunk,
@@ -46,6 +47,7 @@ from fluxion.data.named import (
 )
 from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
+from fluxion.data.show import show_batch
 from fluxion.data.splits import splitobs
 from fluxion.data.tables import CsvFormat, Table, TableEncoder, csv_dataset, table
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
@@ -123,6 +125,7 @@ __all__ = [
     "read_wav",
     "rescale",
     "rpad_constant",
+    "show_batch",
     "shuffleobs",
     "slidingwindow",
     "splitobs",
@@ -131,6 +134,7 @@ __all__ = [
     "text_dataset_from_directory",
     "timeseries_kfolds",
     "topk",
+    "transforms",
     "unbatch",
     "undersample",
     "unsqueeze",

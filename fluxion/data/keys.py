@@ -64,6 +64,18 @@ def uniforms(keys: Any, count: int) -> Any:
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
+def fold(keys: Any, number: int) -> Any:
+    """New keys, of which each depends on one of `keys` `(N, 2)` and on a number; `uniforms` draws none of them.
+
+    >>> keys = sample_keys(0, 0, range(3))
+    >>> fold(keys, 1).shape, bool((fold(keys, 1) != fold(keys, 2)).any(axis=1).all())
+    ((3, 2), True)
+    """
+    xp = jnp if isinstance(keys, jax.Array) else np
+    counter = xp.full(keys.shape[:-1], number, np.uint32)
+    return xp.stack(threefry(keys, (counter, xp.ones_like(counter))), axis=-1)
+
+
 def _words(number: int) -> np.ndarray:
     """The low and the high half of 64 bits of an integer, as one key `(1, 2)`."""
     return np.array([[number & 0xFFFFFFFF, (number >> 32) & 0xFFFFFFFF]], np.uint32)

@@ -1,0 +1,275 @@
+"""Transforms made of transforms: one after the other, one of several, one or none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fluxion.data.keys import fold, uniforms
+from fluxion.data.transforms.base import Transform
+from fluxion.data.transforms.checks import hashable, probability
+from fluxion.data.transforms.fields import Fields, Size, image_size, is_on_device, namespace
+from fluxion.data.transforms.geometry import Geometric, Identity
+from fluxion.data.transforms.warp import Sampling, times, warp
+from fluxion.errors import SizeError
+
+
+def transform_of(value: Any) -> Transform:
+    """A transform, or a list of them as one; TypeError for anything else."""
+    if isinstance(value, Transform):
+        return value
+    if isinstance(value, (list, tuple)):
+        return Compose(tuple(value))
+    hint = f": write {value.__name__}(...)" if isinstance(value, type) and issubclass(value, Transform) else ""
+    raise TypeError(f"expected a transform, or a list of them, got {value!r}{hint}")
+
+
+def samplings(steps: Sequence[Any]) -> set[Sampling]:
+    """The ways in which geometric steps read pixels: they can become one resampling if there is at most one."""
+    return {step.sampling for step in steps if step.sampling is not None}
+
+
+class Group(Geometric):
+    """Base of combinations, which only move pixels where all their parts do, and all read pixels alike."""
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        raise NotImplementedError
+
+    @property
+    def is_geometric(self) -> bool:  # type: ignore[override]
+        return _are_one(self.parts)
+
+    @property
+    def projective(self) -> bool:  # type: ignore[override]
+        return any(part.projective for part in self.parts if part.is_geometric)
+
+    @property
+    def sampling(self) -> Sampling | None:
+        return next(iter(samplings(self.parts)), None)
+
+    @property
+    def mixes(self) -> bool:  # type: ignore[override]
+        return any(part.mixes for part in self.parts)
+
+    @property
+    def makes_floats(self) -> bool:  # type: ignore[override]
+        return any(part.makes_floats for part in self.parts)
+
+
+@dataclass(frozen=True, repr=False)
+class Compose(Group):
+    """One transform after the other; `a | b` is `Compose([a, b])` (DataAugmentation: `|>`, `Sequence`).
+
+    Transforms in a row that only move pixels become one matrix per sample and one resampling, so what one of them
+    moves out of the frame, the next can move back. Where their `method`, `border` and `fill` differ they are resampled
+    one by one. Transform number i has the keys `fluxion.data.keys.fold(keys, i)`.
+
+    >>> from fluxion.data.transforms import *
+    >>> FlipX(0.5) | Rotate(0, 20) | [Brightness(0.2), Invert()]
+    FlipX(0.5) | Rotate(0, 20) | Brightness(0.2) | Invert()
+    """
+
+    steps: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        found = [transform_of(step) for step in self.steps]
+        flat = [step for one in found for step in (one.steps if isinstance(one, Compose) else (one,))]
+        object.__setattr__(self, "steps", tuple(flat) or (Identity(),))
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return self.steps
+
+    def size_after(self, size: Size) -> Size:
+        for step in self.steps:
+            size = step.size_after(size)
+        return size
+
+    def matrix(self, keys: Any, size: Size) -> Any:
+        return _product(self.steps, self._keys(keys), size)[0]
+
+    def apply(self, fields: Fields, keys: Any) -> Fields:
+        start, step_keys = 0, self._keys(keys)
+        while start < len(self.steps):
+            stop = start + 1
+            while stop < len(self.steps) and _are_one(self.steps[start : stop + 1]):
+                stop += 1
+            fields = _in_one(self.steps[start:stop], step_keys[start:stop], fields)
+            start = stop
+        return fields
+
+    def _keys(self, keys: Any) -> list[Any]:
+        return [fold(keys, i) for i in range(len(self.steps))]
+
+    def __repr__(self) -> str:
+        return " | ".join(map(repr, self.steps))
+
+
+def _are_one(steps: Sequence[Any]) -> bool:
+    """True for steps that only move pixels, and read them alike."""
+    return all(step.is_geometric for step in steps) and len(samplings(steps)) <= 1
+
+
+def _product(steps: Sequence[Any], keys: Sequence[Any], size: Size) -> tuple[Any, Size]:
+    """The matrix of geometric steps one after the other, and the size that comes out."""
+    total = Identity().matrix(keys[0], size)
+    for step, step_keys in zip(steps, keys, strict=True):
+        total = times(total, step.matrix(step_keys, size))
+        size = step.size_after(size)
+    return total, size
+
+
+def _in_one(steps: Sequence[Any], keys: Sequence[Any], fields: Fields) -> Fields:
+    """The fields after these steps, which are one or become one resampling."""
+    if len(steps) == 1:
+        return steps[0].apply(fields, keys[0])
+    matrix, size = _product(steps, keys, image_size(fields))
+    projective = any(step.projective for step in steps)
+    return warp(fields, matrix, size, next(iter(samplings(steps)), Sampling()), projective)
+
+
+class Choice(Group):
+    """Base of combinations that choose one of their parts for each sample, with the probabilities `weights`."""
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        """The probability of each part."""
+        raise NotImplementedError
+
+    def size_after(self, size: Size) -> Size:
+        sizes = {part.size_after(size) for part in self.parts}
+        if len(sizes) > 1:
+            raise SizeError(
+                f"{self!r} would make images of different sizes, {sorted(sizes)} of {size}: "
+                f"the images of a batch share one size, so all its parts must make the same"
+            )
+        return sizes.pop()
+
+    def matrix(self, keys: Any, size: Size) -> Any:
+        xp, choice = namespace(keys), self._choice(keys)[:, None, None]
+        self.size_after(size)
+        total = self.parts[0].matrix(fold(keys, 1), size)
+        for i, part in enumerate(self.parts[1:], 1):
+            total = xp.where(choice == i, part.matrix(fold(keys, i + 1), size), total)
+        return total
+
+    def apply(self, fields: Fields, keys: Any) -> Fields:
+        self.size_after(image_size(fields))
+        if self.is_geometric:
+            return super().apply(fields, keys)
+        return self._all(fields, keys) if self.mixes or is_on_device(keys) else self._each(fields, keys)
+
+    def _choice(self, keys: Any) -> Any:
+        bounds = np.cumsum(self.chances)[:-1].astype(np.float32)
+        return (uniforms(fold(keys, 0), 1) >= bounds).sum(axis=1)
+
+    def _each(self, fields: Fields, keys: np.ndarray) -> Fields:
+        """Each part's samples by themselves."""
+        choice = self._choice(keys)
+        rows = [np.flatnonzero(choice == i) for i in range(len(self.parts))]
+        results = [
+            part.apply({name: value[mine] for name, value in fields.items()}, fold(keys[mine], i))
+            for i, (part, mine) in enumerate(zip(self.parts, rows, strict=True), 1)
+            if len(mine)
+        ]
+        order = np.argsort(np.concatenate(rows))
+        return (
+            {name: np.concatenate([result[name] for result in results])[order] for name in fields}
+            if results
+            else fields
+        )
+
+    def _all(self, fields: Fields, keys: Any) -> Fields:
+        """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
+        choice, size, result = self._choice(keys), image_size(fields), None
+        parts = dict(enumerate(self.parts))
+        moves = {i: part for i, part in parts.items() if part.is_geometric and part.size_after(size) == size}
+        if len(moves) > 1 and _are_one(list(moves.values())):
+            result = OneOf([moves.get(i, Identity()) for i in parts], self.chances).apply(fields, keys)
+            parts = {i: part for i, part in parts.items() if i not in moves}
+        for i, part in parts.items():
+            changed = part.apply(fields, fold(keys, i + 1))
+            result = changed if result is None else _picked(self, choice == i, changed, result)
+        return fields if result is None else result
+
+
+def _picked(choice: Choice, mine: Any, ours: Fields, others: Fields) -> Fields:
+    """The samples of one part where they are its own, else the others."""
+    xp, result = namespace(mine), {}
+    for name, value in ours.items():
+        other = others[name]
+        if value.shape != other.shape:
+            raise SizeError(f"the parts of {choice!r} make different {name}, of shapes {value.shape} and {other.shape}")
+        result[name] = xp.where(mine.reshape(-1, *(1,) * (value.ndim - 1)), value, other)
+    return result
+
+
+@dataclass(frozen=True, repr=False)
+class OneOf(Choice):
+    """For each sample one of `transforms`, drawn with `weights`, or evenly (Augmentor: `Either`; DataAugmentation).
+
+    All parts must make images of the same size. Where all only move pixels, they are part of the one resampling around.
+
+    >>> from fluxion.data.transforms import *
+    >>> OneOf([FlipX(), Rotate(0, 20)], weights=[1, 3])
+    OneOf([FlipX(), Rotate(0, 20)], (1, 3))
+    """
+
+    transforms: Any
+    weights: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transforms", tuple(map(transform_of, self.transforms)))
+        hashable(self, "weights")
+        if not self.transforms:
+            raise ValueError("OneOf takes at least one transform, got none")
+        weights = self.weights
+        if weights is not None and (len(weights) != len(self.transforms) or min(weights) < 0 or sum(weights) <= 0):
+            raise ValueError(
+                f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights}"
+            )
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return self.transforms
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        weights = self.weights or (1,) * len(self.parts)
+        return tuple(weight / sum(weights) for weight in weights)
+
+    def __repr__(self) -> str:
+        weights = "" if self.weights is None else f", {self.weights}"
+        return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}]{weights})"
+
+
+Either = OneOf  # its name in Augmentor
+
+
+@dataclass(frozen=True, repr=False)
+class Maybe(Choice):
+    """`transform` with probability `p`, for each sample by itself (DataAugmentation: `Maybe`).
+
+    >>> from fluxion.data.transforms import *
+    >>> Maybe(Rotate(-10, 10) | Invert(), 0.5)
+    Maybe(Rotate(-10, 10) | Invert(), 0.5)
+    """
+
+    transform: Any
+    p: float
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "transform", transform_of(self.transform))
+        probability(self, "p")
+
+    @property
+    def parts(self) -> tuple[Any, ...]:
+        return self.transform, Identity()
+
+    @property
+    def chances(self) -> tuple[float, ...]:
+        return self.p, 1 - self.p
