@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "schedules", "digits", "shapes"])
+@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "schedules", "digits", "mnist", "shapes"])
 def test_example(name, tmp_path):
+    options = ["--synthetic"] if name == "mnist" else []
     run = subprocess.run(
-        [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],
+        [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py"), *options],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
