@@ -179,7 +179,13 @@ def test_kernels_at_odd_sizes(size, border, method):
 def test_an_empty_batch_stays_empty():
     empty = np.zeros((0, 8, 8, 3), np.float32)
     for x in (empty, jnp.asarray(empty)):
-        assert (Rotate(10) | RandomCrop(4) | Brightness(0.2))(x).shape == (0, 4, 4, 3)
+        for transform in (Rotate(10) | RandomCrop(4) | Brightness(0.2), OneOf([RandomCrop(4), Resize(4) | Invert()])):
+            assert transform(x).shape == (0, 4, 4, 3)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Rotate(np.float32(5), np.int64(6)) == Rotate(5, 6)
+    assert Resize(np.int64(5))(images()).shape == Resize([np.int64(5), 5])(images()).shape == (6, 5, 5, 3)
 
 
 # ---- keys and generators
@@ -248,6 +254,15 @@ def test_a_member_of_a_model_keeps_its_settings():
     before = repr(model.layers[0])
     fx.train(lambda m, x: (m(x) ** 2).sum(), model, [(jnp.asarray(images(6, 4, 4)),)] * 3, opt)
     assert repr(model.layers[0]) == before == "Rotate(-10, 10) | Brightness(0.2)"
+
+
+def test_another_transform_under_the_same_name_takes_effect():
+    x, weight = jnp.asarray(images()), jnp.ones(())
+    found = []
+    for level in (0.25, 0.5):
+        augment = FlipX(0.5) | Brightness((level, level))
+        found.append(float(fx.withgradient(lambda w, t=augment: (t(x) * w).mean(), weight)[0]))
+    np.testing.assert_allclose(found, [0.25 * x.mean(), 0.5 * x.mean()], rtol=1e-5)
 
 
 def test_gradients_flow_to_the_image():

@@ -84,6 +84,7 @@ WRONG = [
     (lambda: Hue(0.1)(X[..., :1]), fx.SizeError, r"Hue\(0.1\) takes images of 3 channels, .* a grey image has no such"),
     (lambda: tf.Saturation(0.1)(X[..., :1]), fx.SizeError, r"Saturation\(0.1\) takes images of 3 channels"),
     (lambda: tf.Greyscale()(X[..., :1]), fx.SizeError, r"Greyscale\(\) takes images of 3 channels"),
+    (lambda: OneOf(FlipX(), FlipY()), TypeError, r"OneOf takes a list of transforms, got FlipX\(\): write OneOf"),
     (lambda: OneOf([]), ValueError, r"OneOf takes at least one transform, got none"),
     (
         lambda: OneOf([FlipX()], [1, 2]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -62,12 +63,14 @@ def size_pair(transform: Any, name: str) -> tuple[int, int]:
     """Height and width of a setting that is a whole number, for both, or a pair; ValueError for anything else."""
     value = hashable(transform, name)
     pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
+    if len(pair) != 2 or not all(
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) and int(n) > 0 for n in pair
+    ):
         raise ValueError(
             f"{type(transform).__name__} takes as {name}= a whole number of pixels, or (height, width), got {value!r}"
         )
-    return pair
+    return int(pair[0]), int(pair[1])
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

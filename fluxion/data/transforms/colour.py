@@ -80,7 +80,7 @@ def _hue_turned(image: Any, turns: Any) -> Any:
     """A colour is `most - chroma * min(1, max(0, min(p, 4 - p)))`, `p` sixths from its place on the colour circle."""
     xp = namespace(image)
     red, green, blue = (image[..., i : i + 1] for i in range(3))
-    most, least = image.max(axis=-1, keepdims=True), image.min(axis=-1, keepdims=True)
+    most, least = (pick(pick(red, green), blue) for pick in (xp.maximum, xp.minimum))
     chroma = most - least
     per_chroma = 1 / xp.where(chroma > 0, chroma, 1)
     hue = xp.where(most == green, (blue - red) * per_chroma + 2, (red - green) * per_chroma + 4)
