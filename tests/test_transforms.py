@@ -363,6 +363,18 @@ def test_batches_of_every_form():
     assert points[0, 0].tolist() == [12, 2]
 
 
+@pytest.mark.parametrize("device", ["host", None])
+def test_a_loader_transforms_its_batches(device):
+    x, y = (images() * 255).astype(np.uint8), np.arange(6)
+    augment = FlipX(0.5) | Rotate(-20, 20) | Brightness(0.3)
+    load = lambda size: list(fx.DataLoader((x, y), size, seed=5, transform=augment, device=device))
+    ((image, label),) = load(6)
+    assert type(image) is np.ndarray if device == "host" else isinstance(image, jax.Array)
+    assert np.asarray(label).tolist() == y.tolist() and image.dtype == np.uint8
+    apart = np.concatenate([image for image, _ in load(4)])
+    assert np.abs(apart.astype(int) - np.asarray(image)).max() <= 1
+
+
 def test_labels_mix_in_batches():
     x, y = images(), np.arange(6)
     image, label = MixUp(0.5, classes=6).batch((x, y), KEYS)
