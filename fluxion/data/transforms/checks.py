@@ -53,10 +53,18 @@ def interval(
     if pair[0] > pair[1]:
         raise ValueError(f"{name} takes the lowest value first, got {pair[0]} before {pair[1]}")
     if pair[0] < least or pair[1] > most:
-        wanted = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        raise ValueError(f"{name} takes as {names} numbers of {wanted}, got {values!r}")
+        wanted = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} takes as {names} numbers {wanted}, got {values!r}")
     bounds = float(pair[0]), float(pair[1])
     return Ends(bounds) if isinstance(pair, Ends) else bounds
+
+
+def number(transform: Any, name: str, least: float = -math.inf, most: float = math.inf) -> None:
+    """ValueError unless this setting is one number from `least` to `most`."""
+    value = getattr(transform, name)
+    if not _is_number(value):
+        raise ValueError(f"{type(transform).__name__} takes a number as {name}=, got {value!r}")
+    interval(transform, name, None, least, most)
 
 
 def size_pair(transform: Any, name: str) -> tuple[int, int]:
