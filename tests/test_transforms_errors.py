@@ -1,5 +1,6 @@
 """Errors of transforms: what was wrong, what was expected."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -81,6 +82,8 @@ WRONG = [
     (lambda: Normalize(0, 0), ValueError, r"Normalize divides by std=, which must not be 0, got 0"),
     (lambda: Normalize((0, 0), 1)(X), fx.SizeError, r"Normalize\(\(0, 0\), 1\) has 2 numbers for the 3 channels"),
     (lambda: Rotate(5, fill=(0, 1))(X), fx.SizeError, r"fill=\(0, 1\) has 2 numbers for images of 3 channels"),
+    (lambda: Rotate(5, fill=(0, 1))(jnp.asarray(X)), fx.SizeError, r"fill=\(0, 1\) has 2 numbers"),
+    (lambda: tf.ElasticDistortion(fill=(0, 1))(X), fx.SizeError, r"fill=\(0, 1\) has 2 numbers"),
     (lambda: Hue(0.1)(X[..., :1]), fx.SizeError, r"Hue\(0.1\) takes images of 3 channels, .* a grey image has no such"),
     (lambda: tf.Saturation(0.1)(X[..., :1]), fx.SizeError, r"Saturation\(0.1\) takes images of 3 channels"),
     (lambda: tf.Greyscale()(X[..., :1]), fx.SizeError, r"Greyscale\(\) takes images of 3 channels"),

@@ -36,9 +36,6 @@ class Sampling:
 
 def warp(fields: Fields, matrix: Any, size: Size, sampling: Sampling, projective: bool) -> Fields:
     """The fields seen through a matrix `(N, 3, 3)`, as images of this size; points go the opposite way."""
-    channels = fields["image"].shape[-1]
-    if isinstance(sampling.fill, tuple) and len(sampling.fill) not in (1, channels):
-        raise SizeError(f"fill={sampling.fill} has {len(sampling.fill)} numbers for images of {channels} channels")
     result, compute = dict(fields), _warped if is_on_device(matrix) else plain
     (result["image"],) = compute(
         fields["image"],
@@ -122,7 +119,9 @@ def plain(
 
 def read(image: Any, x: Any, y: Any, sampling: Sampling) -> Any:
     """Images `(N, H, W, C)` at positions `(N, ...)`."""
-    xp, (height, width) = namespace(image, x), image.shape[1:3]
+    xp, (height, width, channels) = namespace(image, x), image.shape[1:]
+    if isinstance(sampling.fill, tuple) and len(sampling.fill) not in (1, channels):
+        raise SizeError(f"fill={sampling.fill} has {len(sampling.fill)} numbers for images of {channels} channels")
     if sampling.method == "nearest":
         colours = _pixels(image, _nearest(y, height, sampling.border), _nearest(x, width, sampling.border))
     else:
