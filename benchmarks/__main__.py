@@ -14,20 +14,8 @@ from benchmarks.peers import THREADS
 from benchmarks.table import SUMMARY, Table, grid
 
 NAMES = (
-    "steps50",
-    "levels",
-    "mlp",
-    "catalog",
-    "convnets",
-    "augmentation",
-    "accuracy",
-    "tiny",
-    "scalar",
-    "imports",
-    "cold",
-    "nodes",
-    "loader",
-    "folder",
+    *("steps50", "levels", "mlp", "catalog", "convnets", "accuracy", "tiny", "scalar", "imports", "cold", "nodes"),
+    *("loader", "folder", "augmentation", "tables"),
 )
 HELP = f"of {', '.join(NAMES)}; none: all; convnets:vgg16,unet runs some tasks of convnets"
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
@@ -41,7 +29,7 @@ def machine() -> str:
         names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         model = names[0] if names else model
     versions = [f"Python {platform.python_version()}"]
-    for name in ("jax", "optax", "equinox", "flax", "torch", "tensorflow"):
+    for name in ("jax", "optax", "equinox", "flax", "torch", "tensorflow", "polars", "pandas", "scikit-learn"):
         try:
             versions.append(f"{name} {importlib.metadata.version(name)}")
         except importlib.metadata.PackageNotFoundError:

@@ -40,10 +40,11 @@ def of_step(run: Callable[[], object]) -> float:
     """MiB that one call of `run` takes at most beyond what is taken before it."""
     run()
     run()
-    return max(_growth(run) for _ in range(3))
+    return max(growth(run) for _ in range(3))
 
 
-def _growth(run: Callable[[], object]) -> float:
+def growth(run: Callable[[], object]) -> float:
+    """MiB that this call of `run` takes at most beyond what is taken before it."""
     gc.collect()
     time.sleep(0.1)  # threads of the library may still be freeing
     before = resident("VmRSS")

@@ -49,12 +49,18 @@ def draw_pictures(folder):
 
 def network():
     return fx.Chain(
-        fx.Conv((3, 3), 3, 16, fx.relu, stride=2, pad=1),
-        fx.Conv((3, 3), 16, 32, bias=False, stride=2, pad=1),
+        fx.Conv((3, 3), 3, 16, bias=False, pad=1),
+        fx.BatchNorm(16, fx.relu),
+        fx.MaxPool((2, 2)),
+        fx.Conv((3, 3), 16, 32, bias=False, pad=1),
         fx.BatchNorm(32, fx.relu),
-        fx.Conv((3, 3), 32, 64, bias=False, stride=2, pad=1),
+        fx.MaxPool((2, 2)),
+        fx.Conv((3, 3), 32, 64, bias=False, pad=1),
         fx.BatchNorm(64, fx.relu),
-        fx.GlobalMeanPool(),
+        fx.MaxPool((2, 2)),
+        fx.Conv((3, 3), 64, 64, bias=False, pad=1),
+        fx.BatchNorm(64, fx.relu),
+        fx.GlobalMaxPool(),
         fx.flatten,
         fx.Dense(64, 3),
     )

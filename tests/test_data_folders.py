@@ -119,6 +119,10 @@ def test_labels_from_a_list(pets):
         text_dataset_from_directory(pets, labels=[0, 1, 2])
     with pytest.raises(ValueError, match="there is a label 2, but only 2 classes"):
         text_dataset_from_directory(pets, labels=[0, 2] * 10, class_names=["zero", "one"])
+    with pytest.raises(ValueError, match=r"numbers of classes, but there is a label 5000000; make names of them"):
+        text_dataset_from_directory(pets, labels=[0, 5_000_000] * 10)
+    with pytest.raises(ValueError, match="found one class only, '0'"):
+        text_dataset_from_directory(pets, labels=[0] * 20)
     for labels in ([0, "a"] * 10, ["a", 0] * 10, [-1, 0] * 10, [True, False] * 10):
         with pytest.raises(ValueError, match="labels are all names of classes or all numbers of classes from 0 on"):
             text_dataset_from_directory(pets, labels=labels)
@@ -316,6 +320,8 @@ def test_file_dataset(tmp_path):
     assert FileDataset(os.path.basename, (str(file) for file in files))[[0, 1]] == ["2.npy", "0.npy"]
     labelled = FileDataset(np.load, files, labels=[0.5, 1.5, 2.5])
     assert labelled[1][1] == 1.5 and labelled[:][1].dtype == np.float32
+    text = text_dataset_from_directory(tree(tmp_path / "t", "a/1.txt", "b/2.txt"), label_mode="onehot")
+    assert pickle.loads(pickle.dumps(text))[1][1].tolist() == [0, 1]
     again = pickle.loads(pickle.dumps(labelled))
     assert again[0][0].tolist() == [0] * 3 and again.files == labelled.files
     with pytest.raises(IndexError, match="FileDataset expects indices from 0 to 2, got 3"):

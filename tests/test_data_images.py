@@ -182,6 +182,14 @@ def test_resizing_is_that_of_pillow(size, interpolation):
     assert np.array_equal((deeper * 255).round(), np.asarray(image.resize(size[::-1], filter)))
 
 
+def test_without_generated_code(monkeypatch):
+    sources = [stored(photo(90, 60), kind) for kind in ("PNG", "JPEG")]
+    fast = [read_image(source, size=(33, 55)) for source in sources]
+    monkeypatch.setattr("fluxion.data.folders.geometry.resample", lambda *_: None)
+    for source, image in zip(sources, fast, strict=True):
+        assert np.array_equal(read_image(source, size=(33, 55)), image)
+
+
 def test_large_jpegs_are_decoded_smaller():
     image = photo(1201, 903)
     source = stored(image, "JPEG", quality=90)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "schedules", "digits"])
+@pytest.mark.parametrize("name", ["gradients", "closure", "levels", "schedules", "digits", "shapes"])
 def test_example(name, tmp_path):
     run = subprocess.run(
         [sys.executable, "-W", "error", str(ROOT / "examples" / f"{name}.py")],
@@ -21,6 +21,6 @@ def test_example(name, tmp_path):
         timeout=300,
     )
     assert run.returncode == 0, run.stdout + run.stderr
-    if name == "digits":
-        assert (tmp_path / "demo-output" / "digits.png").stat().st_size > 10_000
+    if name in ("digits", "shapes"):
+        assert (tmp_path / "demo-output" / f"{name}.png").stat().st_size > 10_000
         assert str(tmp_path / "demo-output") in run.stdout

@@ -31,6 +31,7 @@ from fluxion.data.observations import Observations, batch, collate, eachobs, get
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.show import show_batch
 from fluxion.data.splits import splitobs
+from fluxion.data.tables import CsvFormat, Table, TableEncoder, csv_dataset, table
 from fluxion.data.toy import make_moons, make_poly, make_sin, make_spiral
 from fluxion.data.views import (
     ObsView,
@@ -46,10 +47,13 @@ from fluxion.data.views import (
 
 __all__ = [
     "CorruptFileError",
+    "CsvFormat",
     "DataLoader",
     "FileDataset",
     "ObsView",
     "Observations",
+    "Table",
+    "TableEncoder",
     "audio_dataset_from_directory",
     "batch",
     "batch_sequence",
@@ -57,6 +61,7 @@ __all__ = [
     "batchseq",
     "chunk",
     "collate",
+    "csv_dataset",
     "digits",
     "eachobs",
     "filterobs",
@@ -89,6 +94,7 @@ __all__ = [
     "slidingwindow",
     "splitobs",
     "stack",
+    "table",
     "text_dataset_from_directory",
     "timeseries_kfolds",
     "topk",

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fluxion.data.buffers import aligned_empty
+from fluxion.data.rows import by_position, rows_reader
 from fluxion.onehot import OneHotArray
 from fluxion.ops.indexing import check_indices
 
@@ -41,6 +42,8 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
     Arrays are indexed once along their first axis. A container that is neither array, tuple nor dict gives its items
     one by one; for anything but an integer these are stacked by `collate`. Without an index it is all observations.
+    Of a frame of pandas or Polars, a table of PyArrow or a data set of Hugging Face an observation is a row, as a dict;
+    several are a dict of columns, taken at once. Data sets with `__getitems__` (PyTorch) give several items at once.
     An index out of range is an IndexError; negative ones count from the end.
 
     >>> x, y = getobs((np.arange(6).reshape(3, 2), ["a", "b", "c"]), slice(1, 3))
@@ -52,13 +55,24 @@ def getobs(data: Any, index: Any = slice(None)) -> Any:
 
 def _observations_of(part: Any, index: Any) -> Any:
     if isinstance(part, Observations) or (is_array(part) and isinstance(index, slice)):
-        return part[index]
+        return by_position(part)[index]
     if type(index) is int and isinstance(part, np.ndarray):
         return part[index]  # NumPy itself checks it, in a tenth of the time
     places = positions("getobs", index, len(part))  # JAX would take the nearest entry where there is none
+    if reader := rows_reader(type(part)):
+        columns = {name: _collated(column) for name, column in reader(part, np.atleast_1d(places)).items()}
+        return columns if places.ndim else over_parts(lambda column: column[0], columns)
     if places.ndim == 0:
-        return part[int(places)]
-    return part[places] if is_array(part) else collate([part[i] for i in places.tolist()])
+        return by_position(part)[int(places)]
+    if is_array(part):
+        return by_position(part)[places]
+    if hasattr(part, "__getitems__"):
+        return collate(part.__getitems__(places.tolist()))
+    return collate([part[i] for i in places.tolist()])
+
+
+def _collated(column: Any) -> Any:
+    return collate(column) if isinstance(column, list) and column else column
 
 
 class Observations:
@@ -190,11 +204,14 @@ def parts_of(data: Any) -> list[Any]:
 
 
 def is_batched(data: Any) -> bool:
-    """Whether a batch of `data` is best read by one call: of arrays and of what is in memory as a list."""
-    return all(
-        part.batched if isinstance(part, Observations) else is_array(part) or isinstance(part, (list, range, str))
-        for part in parts_of(data)
-    )
+    """Whether a batch of `data` is best read by one call: of arrays, tables, and what is in memory as a list."""
+    return all(map(_is_batched, parts_of(data)))
+
+
+def _is_batched(part: Any) -> bool:
+    if isinstance(part, Observations):
+        return part.batched
+    return is_array(part) or isinstance(part, (list, range, str)) or rows_reader(type(part)) is not None
 
 
 def source_of(data: Any, i: int) -> str | None:

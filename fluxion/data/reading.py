@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Any
@@ -66,6 +67,9 @@ class Reader:
         return read
 
     def singly(self, indices: np.ndarray) -> list[Any]:
+        if hasattr(self.data, "__getitems__"):  # as PyTorch calls several at once
+            with contextlib.suppress(Exception):  # that of a single one says which it is
+                return list(self.data.__getitems__(indices.tolist()))
         return [self._one(i) for i in indices.tolist()]
 
     def _one(self, i: int) -> Any:

@@ -19,6 +19,7 @@ from fluxion.data.observations import (
     positions,
     source_of,
 )
+from fluxion.data.rows import by_position
 from fluxion.onehot import hashable
 from fluxion.random import Generator
 
@@ -74,7 +75,7 @@ def obsview(data: Any, indices: Any) -> Any:
     """
     count = numobs(data)
     places = indices if isinstance(indices, slice) else np.atleast_1d(positions("obsview", indices, count))
-    return over_parts(lambda part: part[places] if is_array(part) else ObsView(part, places), data)
+    return over_parts(lambda part: by_position(part)[places] if is_array(part) else ObsView(part, places), data)
 
 
 class MappedObs(Observations):

@@ -14,7 +14,7 @@ from fluxion.data.folders.files import ClassifiedFiles, FileDataset
 from fluxion.data.folders.labels import (
     Labelled,
     Search,
-    encoding,
+    encoder,
     labelled,
     names_of_classes,
     numbers,
@@ -117,4 +117,4 @@ def _of_classes(search: Search, found: Labelled, names: list[str], folder: str) 
 def _dataset_of(part: Part, read: Callable[[str], Any], function: str, mode: str | None) -> FileDataset:
     if part.classes is None or mode is None:
         return FileDataset(read, part.files)
-    return ClassifiedFiles(read, part.files, part.classes, part.class_names, encoding(function, mode, part.class_names))
+    return ClassifiedFiles(read, part.files, part.classes, part.class_names, encoder(function, mode, part.class_names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import struct
 from collections.abc import Callable, Iterator
@@ -51,8 +52,8 @@ def read_image(
     size           (height, width); None keeps the size that the image has
     resize         "stretch" to the size; "crop" keeps the aspect ratio and the middle; "pad" keeps it and puts zeros at
                    two sides
-    interpolation  "bilinear", "nearest", "bicubic", "area" or "lanczos": Pillow's filters, which average over all
-                   pixels that a smaller image's pixel covers (TensorFlow and OpenCV leave pixels out instead)
+    interpolation  "bilinear", "nearest", "bicubic", "area" or "lanczos": Pillow's filters, which all but the nearest
+                   average over all pixels that a pixel of the result covers (TensorFlow and OpenCV leave some out)
     dtype          float32 from 0 to 1, or uint8 from 0 to 255
 
     Grey images of 16 bits keep them in float32. Of an animation it is the first frame. Large JPEG files are decoded at
@@ -138,7 +139,7 @@ def upright(content: bytes, geometry: Geometry, mode: str, converted: Callable[[
         image.load()
         turn = orientation(exif or image.info.get("exif", b""))
         whole = box or (0, 0, *image.size)
-        pixels = np.asarray(geometry.resized(converted(image), whole, sideways=turn in SIDEWAYS))
+        pixels = geometry.resized(converted(image), whole, sideways=turn in SIDEWAYS)
     return TURNS[turn](pixels)
 
 
@@ -182,6 +183,7 @@ def corrupt_files(name: str, content: bytes) -> Iterator[None]:
         raise CorruptFileError(name, f"cannot be read as an image: {error}") from error
 
 
+@functools.cache
 def pillow(function: str) -> Any:
     """`PIL.Image` that knows the usual kinds of files, and those that the user has registered."""
     try:

@@ -78,7 +78,7 @@ class FileDataset(Observations):
 
 
 class ClassifiedFiles(FileDataset):
-    """Files with numbers of classes as labels; observations have the row of `encoding` for the class in their place."""
+    """Files with numbers of classes as labels; an observation has what `encode` makes of the number."""
 
     def __init__(
         self,
@@ -86,14 +86,14 @@ class ClassifiedFiles(FileDataset):
         files: list[str],
         labels: np.ndarray,
         class_names: Sequence[str],
-        encoding: np.ndarray,
+        encode: Callable[[int], Any],
     ) -> None:
         super().__init__(read, files, labels)
         self.class_names = class_names
-        self.encoding = encoding
+        self.encode = encode
 
     def one(self, i: int) -> Any:
-        return self.read(self.files[i]), self.encoding.take(self.labels[i], axis=0)
+        return self.read(self.files[i]), self.encode(self.labels[i])
 
 
 def contents(source: PathLike | bytes) -> tuple[str, bytes]:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from fluxion.data.checks import one_of, whole_number
+from fluxion.data.folders.storage import colour_pixels
+from fluxion.kernels.resample import resample
 
 FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos": "LANCZOS"}
 RESIZES = ("stretch", "crop", "pad")
@@ -49,12 +51,10 @@ class Geometry:
             wanted = (stored[0] * scale, stored[1] * scale)
         return max(1, round(wanted[0] * DECODED)), max(1, round(wanted[1] * DECODED))
 
-    def resized(self, image: Any, whole: Box, sideways: bool) -> Any:
+    def resized(self, image: Any, whole: Box, sideways: bool) -> np.ndarray:
         """An image of Pillow, of which the box `whole` has pixels, with the wanted size but for padding."""
         if self.size is None:
-            return image
-        from PIL.Image import Resampling
-
+            return np.asarray(image)
         wanted, (_, _, width, height) = self._wanted(sideways), whole
         scale = self._scale((width, height), wanted)
         box, size = whole, (round(wanted[0]), round(wanted[1]))
@@ -63,7 +63,17 @@ class Geometry:
             box = (left, top, width - left, height - top)
         elif self.resize == "pad":
             size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        return image.resize(size, Resampling[self.filter], box)
+        return self._resampled(image, size, box)
+
+    def _resampled(self, image: Any, size: tuple[int, int], box: Box) -> np.ndarray:
+        """The part of an image in a box, in another size."""
+        stored = colour_pixels(image)
+        pixels = None if stored is None else resample(stored[0], image.size, size, self.filter, box)
+        if pixels is not None:
+            return pixels
+        from PIL.Image import Resampling
+
+        return np.asarray(image.resize(size, Resampling[self.filter], box))
 
     def padded(self, pixels: np.ndarray) -> np.ndarray:
         """`(height, width, ...)` with zeros around it, as many on one side as on the other."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from fluxion.data.folders.listing import files_below, subfolders, without_files
 
+MOST_CLASSES = 1_000_000
 Label = str | int
 
 
@@ -66,17 +68,27 @@ def labelled(search: Search, folder: str) -> Labelled:
     return Labelled(files, _checked(search.function, files, labels), sorted({x for x in labels if isinstance(x, str)}))
 
 
-def encoding(function: str, label_mode: str, class_names: Sequence[str]) -> np.ndarray:
-    """What stands for each class in an observation, row by row."""
+def encoder(function: str, label_mode: str, class_names: Sequence[str]) -> Callable[[int], Any]:
+    """The function from the number of a class to what an observation has as its label."""
     count = len(class_names)
-    if label_mode == "binary":
-        if count != 2:
-            raise ValueError(
-                f'{function}: label_mode="binary" needs two classes, got {count} ({shown(class_names)}); '
-                f'label_mode="onehot" and "int" take any number'
-            )
-        return np.array([[0], [1]], np.float32)
-    return np.arange(count, dtype=np.int32) if label_mode == "int" else np.eye(count, dtype=np.float32)
+    if label_mode == "binary" and count != 2:
+        raise ValueError(
+            f'{function}: label_mode="binary" needs two classes, got {count} ({shown(class_names)}); '
+            f'label_mode="onehot" and "int" take any number'
+        )
+    if label_mode in ("int", "binary"):
+        return np.int32 if label_mode == "int" else _as_float
+    return partial(_as_row, count=count)
+
+
+def _as_float(number: int) -> np.ndarray:
+    return np.full(1, number, np.float32)
+
+
+def _as_row(number: int, count: int) -> np.ndarray:
+    row = np.zeros(count, np.float32)
+    row[number] = 1
+    return row
 
 
 def numbers(function: str, found: Labelled, class_names: Sequence[str]) -> tuple[list[str], np.ndarray]:
@@ -95,13 +107,22 @@ def names_of_classes(function: str, found: Labelled, chosen: Sequence[str] | Non
     """The classes in the order of their numbers: those found, sorted, or those that the caller chose."""
     if chosen is not None:
         return _chosen(function, found, chosen)
-    names = [str(number) for number in range(int(max(found.labels)) + 1)] if found.numbered else found.classes
+    names = _numerals(function, int(max(found.labels)) + 1) if found.numbered else found.classes
     if len(names) == 1:
         raise ValueError(
             f"{function} found one class only, {names[0]!r}: classes are the folders in the folder that is named, or "
             f"what labels= says; label_mode=None leaves labels out, class_names={names!r} says that one class is meant"
         )
     return names
+
+
+def _numerals(function: str, count: int) -> list[str]:
+    if count > MOST_CLASSES:
+        raise ValueError(
+            f"{function}: labels that are integers are numbers of classes, but there is a label {count - 1}; "
+            f"make names of them, as in labels=lambda path: str(...)"
+        )
+    return [str(number) for number in range(count)]
 
 
 def shown(names: Sequence[str]) -> str:

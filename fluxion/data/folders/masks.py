@@ -12,7 +12,7 @@ import numpy as np
 from fluxion.data.checks import whole_number
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.folders.classified import Files
-from fluxion.data.folders.decode import ImageReader, corrupt_files, image_reader, upright
+from fluxion.data.folders.decode import DEEP_MODES, DEEPEST, ImageReader, corrupt_files, image_reader, upright
 from fluxion.data.folders.files import FileDataset, PathLike, contents
 from fluxion.data.folders.geometry import Geometry
 from fluxion.data.folders.images import EXTENSIONS
@@ -21,8 +21,7 @@ from fluxion.data.folders.listing import checked_extensions, existing
 from fluxion.data.folders.parts import drawn, folder_of, part_folders, wanted_parts
 
 FUNCTION = "mask_dataset_from_directory"
-LARGEST = 65535
-INDEXED = ("P", "L", "1", "I;16", "I;16B", "I;16L", "I;16N", "I")
+INDEXED = ("P", "L", "1", *DEEP_MODES)
 Pairs = list[tuple[str, str]]
 
 
@@ -131,10 +130,10 @@ def _table(mask_values: Mapping[int, int] | None) -> np.ndarray | None:
         return None
     if not isinstance(mask_values, Mapping):
         raise TypeError(f"{FUNCTION} takes a dict such as {{255: 1}} as mask_values, got {mask_values!r}")
-    table = np.arange(LARGEST + 1, dtype=np.int32)
+    table = np.arange(DEEPEST + 1, dtype=np.int32)
     for value, number in mask_values.items():
-        table[whole_number("a value in mask_values", value, least=0, most=LARGEST)] = whole_number(
-            "a class in mask_values", number, least=0, most=LARGEST
+        table[whole_number("a value in mask_values", value, least=0, most=DEEPEST)] = whole_number(
+            "a class in mask_values", number, least=0, most=DEEPEST
         )
     return table
 

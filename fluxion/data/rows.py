@@ -1,0 +1,58 @@
+"""Rows of tables of other libraries, which need not be installed: a table can only be here if its library is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Columns = dict[str, Any]
+
+
+def rows_reader(kind: type) -> Callable[[Any, np.ndarray], Columns] | None:
+    """What takes rows, as a dict of columns, out of tables of this type; None for other types.
+
+    A column is an array, or a list where there is no array of such values. Types are told by name, their bases' too.
+    """
+    for base in kind.__mro__:
+        reader = _READERS.get((base.__module__.partition(".")[0], base.__name__))
+        if reader is not None:
+            return reader
+    return None
+
+
+def by_position(part: Any) -> Any:
+    """What `[i]` takes the i-th entry of: `part`, but `.iloc` of a Series of pandas, whose own `[i]` takes a label."""
+    return getattr(part, "iloc", part)
+
+
+def _pandas(frame: Any, places: np.ndarray) -> Columns:
+    if not frame.columns.is_unique:
+        raise ValueError(f"the columns of a frame need different names, got {list(frame.columns)}")
+    return {name: _values(column.to_numpy()) for name, column in frame.iloc[places].items()}
+
+
+def _polars(frame: Any, places: np.ndarray) -> Columns:
+    return {column.name: _values(column.to_numpy()) for column in frame[places]}
+
+
+def _pyarrow(frame: Any, places: np.ndarray) -> Columns:
+    taken = frame.take(places)
+    return {name: _values(column.to_numpy()) for name, column in zip(taken.column_names, taken.columns, strict=True)}
+
+
+def _hugging_face(dataset: Any, places: np.ndarray) -> Columns:
+    return dict(dataset[places.tolist()])
+
+
+def _values(column: np.ndarray) -> Any:
+    return column.tolist() if column.dtype == object else column
+
+
+_READERS: dict[tuple[str, str], Callable[[Any, np.ndarray], Columns]] = {
+    ("pandas", "DataFrame"): _pandas,
+    ("polars", "DataFrame"): _polars,
+    ("pyarrow", "Table"): _pyarrow,
+    ("datasets", "Dataset"): _hugging_face,
+}
