@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fluxion.data.transforms.colour import jittered
+from fluxion.data.transforms.colour import GREY, jittered
 from fluxion.data.transforms.warp import plain
 from fluxion.kernels.generated import required_host
 from fluxion.kernels.jitter import jitter_images
@@ -47,7 +47,7 @@ def test_images_are_resampled_as_by_the_formula(machine, border, projective, sha
 def test_colours_are_changed_as_by_the_formula(machine, stages, size):
     x, _ = case(*size, 3)
     factors = jnp.asarray(np.random.default_rng(1).uniform(0.4, 1.6, (3, len(stages))), jnp.float32)
-    ours = jitter_images(x, factors, outputs=x, machine=machine, stages=stages)
+    ours = jitter_images(x, factors, outputs=x, machine=machine, stages=stages, grey=GREY)
     np.testing.assert_allclose(ours, jittered(x, factors, stages=stages)[0], atol=1e-5)
 
 
@@ -69,4 +69,4 @@ def test_code_for_four_lanes_can_be_written():
     x, matrix = case(9, 11, 3)
     settings = {"method": "nearest", "border": "reflect", "fill": (0.0,) * 3, "projective": True}
     assert "<4 x float>" in warp_images.text([x, matrix], [x], NEON, **settings)
-    assert "<4 x float>" in jitter_images.text([x, matrix[:, 0]], [x], NEON, stages=STAGES[:3])
+    assert "<4 x float>" in jitter_images.text([x, matrix[:, 0]], [x], NEON, stages=STAGES[:3], grey=GREY)

@@ -140,7 +140,7 @@ def _mixed(f: Function, source: Pointer, shares: Pointer, distances: Sequence[in
     return total
 
 
-def warp_call(machine: Machine, mode: Any, image: Any, matrix: Any, **settings: Any) -> Callable[..., Any] | None:
+def warp_call(machine: Machine, image: Any, matrix: Any, **settings: Any) -> Callable[..., Any] | None:
     """What warps images of this type here; None where XLA is to."""
     if image.dtype != np.float32 or matrix.dtype != np.float32 or image.size >= 2**31:
         return None

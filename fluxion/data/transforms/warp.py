@@ -7,6 +7,7 @@ the colours of the outermost pixels go on for half a pixel, as in Pillow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 from fluxion.data.transforms.fields import Fields, Size, is_on_device, namespace
 from fluxion.errors import SizeError
 from fluxion.kernels.operation import Operation
-from fluxion.kernels.warp import warp_call
 
 METHODS, BORDERS = ("bilinear", "nearest"), ("fill", "edge", "reflect")
 
@@ -181,4 +181,10 @@ def _pixels(image: Any, row: Any, column: Any) -> Any:
     return pixels.take(places, axis=0, mode="clip")
 
 
-_warped = Operation("fluxion_warp", plain, warp_call)
+def _kernel(machine: Any, mode: Any, image: Any, matrix: Any, **settings: Any) -> Callable[..., Any] | None:
+    from fluxion.kernels.warp import warp_call  # here because it brings LLVM
+
+    return warp_call(machine, image, matrix, **settings)
+
+
+_warped = Operation("fluxion_warp", plain, _kernel)
