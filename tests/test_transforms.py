@@ -88,9 +88,9 @@ COMBINED = [
     "OneOf([RandomCrop(6), Resize(6) | Invert()])",
     "Maybe(Rotate(-10, 10) | Invert(), 0.5)",
     "Maybe(Rotate(-10, 10), 0.5) | Zoom(0.9, 1.1) | Maybe(Equalise(), 0.3)",
-    "RandAugment()",
+    "RandAugment(1)",
     "TrivialAugment()",
-    "AugMix()",
+    "AugMix(5, 2, 2)",
 ]
 MIXING = ["MixUp(0.3, 5)", "CutMix(classes=5)", "OneOf([MixUp(classes=5), CutMix(0.5, 5, 0.5)])"]
 # JPEG and Equalise round in the middle: a number near a half may go either way, and then a whole level or more
