@@ -30,6 +30,9 @@ PAGES = {
     "training": ("Training", "fluxion.train fluxion.stopping"),
     "gradients": ("Gradients", "fluxion.gradient fluxion.derivatives fluxion.mode"),
     "data": ("Data", "fluxion.data"),
+    "files": ("Files and tables", "fluxion.data.folders fluxion.data.tables"),
+    "datasets": ("Data sets that Fluxion knows", "fluxion.data.named fluxion.data.formats"),
+    "transforms": ("Transforms of images", "fluxion.data.transforms fluxion.data.show"),
     "onehot": ("One-hot arrays", "fluxion.onehot"),
     "models": ("Models as trees, sizes, printing", "fluxion.tree fluxion.outputsize fluxion.show"),
     "saving": ("Saving and loading", "fluxion.state fluxion.save"),
@@ -43,14 +46,17 @@ PAGES = {
 def public_names() -> dict[str, Any]:
     """Every public name as a user writes it after `fx.`, with what it names."""
     found: dict[str, Any] = {}
-    for name in fx.__all__:
-        value = getattr(fx, name)
+    _add_names(found, fx, "")
+    return found
+
+
+def _add_names(found: dict[str, Any], module: ModuleType, prefix: str) -> None:
+    for name in module.__all__:
+        value = getattr(module, name)
         if isinstance(value, ModuleType):
-            inside = {inner: getattr(value, inner) for inner in value.__all__}
-            found |= {f"{name}.{inner}": part for inner, part in inside.items() if getattr(fx, inner, None) is not part}
-        else:
-            found[name] = value
-    return {name: value for name, value in found.items() if not isinstance(value, ModuleType)}
+            _add_names(found, value, f"{prefix}{name}.")
+        elif not prefix or getattr(fx, name, None) is not value:
+            found[prefix + name] = value
 
 
 def page_of(name: str, value: Any) -> str:

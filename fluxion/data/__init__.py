@@ -13,7 +13,6 @@ from fluxion.data.arrays import (
     unstack,
 )
 from fluxion.data.balance import oversample, undersample
-from fluxion.data.digits import digits
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.folders import (
     FileDataset,
@@ -25,8 +24,27 @@ from fluxion.data.folders import (
     text_dataset_from_directory,
 )
 from fluxion.data.folds import kfolds, leavepout, timeseries_kfolds
+from fluxion.data.formats import read_idx, read_mat, read_parquet
 from fluxion.data.groups import group_counts, group_indices
 from fluxion.data.loader import DataLoader
+from fluxion.data.named import (
+    CIFAR10,
+    CIFAR100,
+    EMNIST,
+    IMDB,
+    KMNIST,
+    MNIST,
+    SVHN,
+    BostonHousing,
+    Cora,
+    FashionMNIST,
+    Iris,
+    Omniglot,
+    TinyShakespeare,
+    Titanic,
+    Wine,
+    digits,
+)
 from fluxion.data.observations import Observations, batch, collate, eachobs, getobs, numobs, unbatch
 from fluxion.data.sequences import batch_sequence, batchseq, pad_sequences
 from fluxion.data.show import show_batch
@@ -46,14 +64,29 @@ from fluxion.data.views import (
 )
 
 __all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "EMNIST",
+    "IMDB",
+    "KMNIST",
+    "MNIST",
+    "SVHN",
+    "BostonHousing",
+    "Cora",
     "CorruptFileError",
     "CsvFormat",
     "DataLoader",
+    "FashionMNIST",
     "FileDataset",
+    "Iris",
     "ObsView",
     "Observations",
+    "Omniglot",
     "Table",
     "TableEncoder",
+    "TinyShakespeare",
+    "Titanic",
+    "Wine",
     "audio_dataset_from_directory",
     "batch",
     "batch_sequence",
@@ -85,7 +118,10 @@ __all__ = [
     "oversample",
     "pad_sequences",
     "randobs",
+    "read_idx",
     "read_image",
+    "read_mat",
+    "read_parquet",
     "read_wav",
     "rescale",
     "rpad_constant",

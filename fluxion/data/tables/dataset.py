@@ -33,6 +33,13 @@ class Table(Observations):
     target    int32 `(N,)`, class numbers, named by `class_names`; or float32 `(N, targets)`
 
     `table[:]` is all of it as arrays. `encoder` is what made the arrays; `encode` makes such arrays of other rows.
+
+    >>> flats = fx.data.table({"rooms": [2, 4], "town": ["Ulm", "Bonn"], "rent": [600, 900]}, target="rent")
+    >>> flats.feature_names
+    ['rooms', 'town=Bonn', 'town=Ulm']
+    >>> features, rent = flats[0]
+    >>> features.tolist(), rent.tolist()
+    ([-1.0, 0.0, 1.0], [600.0])
     """
 
     made_by = "table"
