@@ -88,9 +88,9 @@ COMBINED = [
     "OneOf([RandomCrop(6), Resize(6) | Invert()])",
     "Maybe(Rotate(-10, 10) | Invert(), 0.5)",
     "Maybe(Rotate(-10, 10), 0.5) | Zoom(0.9, 1.1) | Maybe(Equalise(), 0.3)",
-    "RandAugment()",
+    "RandAugment(1)",
     "TrivialAugment()",
-    "AugMix()",
+    "AugMix(5, 2, 2)",
 ]
 MIXING = ["MixUp(0.3, 5)", "CutMix(classes=5)", "OneOf([MixUp(classes=5), CutMix(0.5, 5, 0.5)])"]
 # JPEG and Equalise round in the middle: a number near a half may go either way, and then a whole level or more
@@ -179,7 +179,13 @@ def test_kernels_at_odd_sizes(size, border, method):
 def test_an_empty_batch_stays_empty():
     empty = np.zeros((0, 8, 8, 3), np.float32)
     for x in (empty, jnp.asarray(empty)):
-        assert (Rotate(10) | RandomCrop(4) | Brightness(0.2))(x).shape == (0, 4, 4, 3)
+        for transform in (Rotate(10) | RandomCrop(4) | Brightness(0.2), OneOf([RandomCrop(4), Resize(4) | Invert()])):
+            assert transform(x).shape == (0, 4, 4, 3)
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert Rotate(np.float32(5), np.int64(6)) == Rotate(5, 6)
+    assert Resize(np.int64(5))(images()).shape == Resize([np.int64(5), 5])(images()).shape == (6, 5, 5, 3)
 
 
 # ---- keys and generators
@@ -248,6 +254,15 @@ def test_a_member_of_a_model_keeps_its_settings():
     before = repr(model.layers[0])
     fx.train(lambda m, x: (m(x) ** 2).sum(), model, [(jnp.asarray(images(6, 4, 4)),)] * 3, opt)
     assert repr(model.layers[0]) == before == "Rotate(-10, 10) | Brightness(0.2)"
+
+
+def test_another_transform_under_the_same_name_takes_effect():
+    x, weight = jnp.asarray(images()), jnp.ones(())
+    found = []
+    for level in (0.25, 0.5):
+        augment = FlipX(0.5) | Brightness((level, level))
+        found.append(float(fx.withgradient(lambda w, t=augment: (t(x) * w).mean(), weight)[0]))
+    np.testing.assert_allclose(found, [0.25 * x.mean(), 0.5 * x.mean()], rtol=1e-5)
 
 
 def test_gradients_flow_to_the_image():
@@ -346,6 +361,18 @@ def test_batches_of_every_form():
     points, image = FlipX().on("keypoints", "image").batch((boxes[..., :2], x))
     same(image, flipped)
     assert points[0, 0].tolist() == [12, 2]
+
+
+@pytest.mark.parametrize("device", ["host", None])
+def test_a_loader_transforms_its_batches(device):
+    x, y = (images() * 255).astype(np.uint8), np.arange(6)
+    augment = FlipX(0.5) | Rotate(-20, 20) | Brightness(0.3)
+    load = lambda size: list(fx.DataLoader((x, y), size, seed=5, transform=augment, device=device))
+    ((image, label),) = load(6)
+    assert type(image) is np.ndarray if device == "host" else isinstance(image, jax.Array)
+    assert np.asarray(label).tolist() == y.tolist() and image.dtype == np.uint8
+    apart = np.concatenate([image for image, _ in load(4)])
+    assert np.abs(apart.astype(int) - np.asarray(image)).max() <= 1
 
 
 def test_labels_mix_in_batches():

@@ -17,20 +17,23 @@ from fluxion.kernels.generated import Buffer, Kernel, Work, kernel
 from fluxion.kernels.machine import Machine
 from fluxion.kernels.values import Number, Pointer
 
-GREY = (0.2989, 0.587, 0.114)  # red, green and blue in the grey of ITU-R 601
-
 
 @kernel
-def jitter_images(k: Kernel, image: Buffer, factors: Buffer, y: Buffer, *, stages: tuple[str, ...]) -> None:
-    """Images (N, H, W, 3) changed by factors (N, len(stages)): see `fluxion.data.transforms.colour`."""
-    size, shares = image.size // image.shape[0], k.table(GREY * k.lanes(), "float32")
+def jitter_images(
+    k: Kernel, image: Buffer, factors: Buffer, y: Buffer, *, stages: tuple[str, ...], grey: tuple[float, ...]
+) -> None:
+    """Images (N, H, W, 3) changed by factors (N, len(stages)): see `fluxion.data.transforms.colour`.
+
+    `grey` is how much of red, green and blue there is in grey.
+    """
+    size, shares = image.size // image.shape[0], k.table(grey * k.lanes(), "float32")
     with k.parallel(image.shape[0]) as f:
         source, target = f[image] + f.task * size, f[y] + f.task * size
         factor = {stage: f[factors].splat(f.task * len(stages) + i) for i, stage in enumerate(stages)}
         mean = _mean_grey(f, source, size, f[shares], factor.get("brightness")) if "contrast" in stages else None
         for start, counts in _triples(f, size):
             red, green, blue = _apart(f, [source.load(start + i * f.lanes(), n) for i, n in enumerate(counts)])
-            colours = _changed(f, [red, green, blue], factor, mean)
+            colours = _changed(f, [red, green, blue], factor, mean, grey)
             for i, vector in enumerate(_together(f, colours)):
                 target.store(vector, start + i * f.lanes(), counts[i])
 
@@ -56,14 +59,16 @@ def _mean_grey(f: Work, source: Pointer, size: int, shares: Pointer, brightness:
     return f.splat(f.sum_lanes(total[0] + total[1] + total[2]) * (3.0 / size), lanes)
 
 
-def _changed(f: Work, colours: list[Number], factor: dict[str, Number], mean: Number | None) -> list[Number]:
+def _changed(
+    f: Work, colours: list[Number], factor: dict[str, Number], mean: Number | None, shares: Sequence[float]
+) -> list[Number]:
     """Red, green and blue after the stages that have factors."""
     if "brightness" in factor:
         colours = [_clipped(f, colour * factor["brightness"]) for colour in colours]
     if mean is not None:
         colours = _blended(f, mean, colours, factor["contrast"])
     if "saturation" in factor:
-        grey = colours[0] * GREY[0] + colours[1] * GREY[1] + colours[2] * GREY[2]
+        grey = colours[0] * shares[0] + colours[1] * shares[1] + colours[2] * shares[2]
         colours = _blended(f, grey, colours, factor["saturation"])
     return _turned(f, colours, factor["hue"]) if "hue" in factor else colours
 
@@ -117,7 +122,7 @@ def _together(f: Work, colours: list[Number]) -> list[Number]:
     return result
 
 
-def jitter_call(machine: Machine, mode: Any, image: Any, factors: Any, **settings: Any) -> Callable[..., Any] | None:
+def jitter_call(machine: Machine, image: Any, **settings: Any) -> Callable[..., Any] | None:
     """What changes images of this type here; None where XLA is to."""
     if image.dtype != np.float32 or image.shape[-1] != 3:
         return None

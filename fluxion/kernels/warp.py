@@ -45,7 +45,7 @@ def warp_images(
     padded = -(-width // lanes) * lanes
     line, places = k.private(padded * channels + wide), k.private(lanes, "int64")
     shares, colour = k.private(5 * lanes), k.table([*fill, *(0.0,) * wide], "float32")
-    blocks = -(-height // ROWS)
+    blocks, distances = -(-height // ROWS), _distances(image.shape, method)
     with k.parallel(count * blocks) as f:
         number, first = f.task // blocks, f.task % blocks * ROWS
         look = _Look(f, f[matrix] + number * 9, image.shape[1:3], method, border, projective)
@@ -55,9 +55,9 @@ def warp_images(
                 _write_neighbours(f, look, row, column, f[places], f[shares], channels)
                 for i in f.range(lanes, unroll=4):
                     for c in range(0, channels, wide):
-                        pixel = _mixed(f, source + (f[places][i] + c), f[shares] + i, image.shape, channels - c, wide)
-                        outside = (f[shares] + 4 * lanes).splat(i, wide)
+                        pixel = _mixed(f, source + (f[places][i] + c), f[shares] + i, distances, channels - c, wide)
                         if any(fill):
+                            outside = (f[shares] + 4 * lanes).splat(i, wide)
                             pixel = f.fma(outside, (f[colour] + c).load(0, None, wide), pixel)
                         f[line].store(pixel, (column + i) * channels + c)
             target = f[y] + (number * height + row) * (width * channels)
@@ -123,17 +123,24 @@ def _write_neighbours(
         shares.store(share, i * lanes)
 
 
-def _mixed(f: Function, source: Pointer, shares: Pointer, shape: Sequence[int], count: int, wide: int) -> Number:
-    """The mixture of a pixel and its neighbours to the right, below, and both."""
+def _distances(shape: Sequence[int], method: str) -> tuple[int, ...]:
+    """How far from a pixel's first neighbour the others lie: to the right, below, and both."""
+    if method == "nearest":
+        return (0,)
     _, height, width, channels = shape
     right, below = channels * min(1, width - 1), width * channels * min(1, height - 1)
+    return 0, right, below, below + right
+
+
+def _mixed(f: Function, source: Pointer, shares: Pointer, distances: Sequence[int], count: int, wide: int) -> Number:
+    """The mixture of the neighbours at these distances, for `count` of the channels, `wide` at most."""
     total = f.zero(lanes=wide)
-    for i, distance in enumerate((0, right, below, below + right)):
+    for i, distance in enumerate(distances):
         total = f.fma(source.load(distance, min(count, wide), wide), shares.splat(i * f.lanes(), wide), total)
     return total
 
 
-def warp_call(machine: Machine, mode: Any, image: Any, matrix: Any, **settings: Any) -> Callable[..., Any] | None:
+def warp_call(machine: Machine, image: Any, matrix: Any, **settings: Any) -> Callable[..., Any] | None:
     """What warps images of this type here; None where XLA is to."""
     if image.dtype != np.float32 or matrix.dtype != np.float32 or image.size >= 2**31:
         return None

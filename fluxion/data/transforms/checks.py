@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from typing import Any
 
 import numpy as np
@@ -52,22 +53,32 @@ def interval(
     if pair[0] > pair[1]:
         raise ValueError(f"{name} takes the lowest value first, got {pair[0]} before {pair[1]}")
     if pair[0] < least or pair[1] > most:
-        wanted = f"at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
-        raise ValueError(f"{name} takes as {names} numbers of {wanted}, got {values!r}")
+        wanted = f"of at least {least:g}" if math.isinf(most) else f"from {least:g} to {most:g}"
+        raise ValueError(f"{name} takes as {names} numbers {wanted}, got {values!r}")
     bounds = float(pair[0]), float(pair[1])
     return Ends(bounds) if isinstance(pair, Ends) else bounds
+
+
+def number(transform: Any, name: str, least: float = -math.inf, most: float = math.inf) -> None:
+    """ValueError unless this setting is one number from `least` to `most`."""
+    value = getattr(transform, name)
+    if not _is_number(value):
+        raise ValueError(f"{type(transform).__name__} takes a number as {name}=, got {value!r}")
+    interval(transform, name, None, least, most)
 
 
 def size_pair(transform: Any, name: str) -> tuple[int, int]:
     """Height and width of a setting that is a whole number, for both, or a pair; ValueError for anything else."""
     value = hashable(transform, name)
     pair = value if isinstance(value, tuple) else (value, value)
-    if len(pair) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in pair):
+    if len(pair) != 2 or not all(
+        isinstance(n, numbers.Integral) and not isinstance(n, bool) and int(n) > 0 for n in pair
+    ):
         raise ValueError(
             f"{type(transform).__name__} takes as {name}= a whole number of pixels, or (height, width), got {value!r}"
         )
-    return pair
+    return int(pair[0]), int(pair[1])
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,9 @@ from fluxion.data.transforms.checks import hashable, interval, probability
 from fluxion.data.transforms.fields import Fields, is_on_device, namespace
 from fluxion.data.transforms.geometry import between
 from fluxion.errors import SizeError
-from fluxion.kernels.jitter import GREY, jitter_call
 from fluxion.kernels.operation import Operation
+
+GREY = (0.2989, 0.587, 0.114)  # red, green and blue in the grey of ITU-R 601
 
 
 @dataclass(frozen=True, repr=False)
@@ -80,7 +82,7 @@ def _hue_turned(image: Any, turns: Any) -> Any:
     """A colour is `most - chroma * min(1, max(0, min(p, 4 - p)))`, `p` sixths from its place on the colour circle."""
     xp = namespace(image)
     red, green, blue = (image[..., i : i + 1] for i in range(3))
-    most, least = image.max(axis=-1, keepdims=True), image.min(axis=-1, keepdims=True)
+    most, least = (pick(pick(red, green), blue) for pick in (xp.maximum, xp.minimum))
     chroma = most - least
     per_chroma = 1 / xp.where(chroma > 0, chroma, 1)
     hue = xp.where(most == green, (blue - red) * per_chroma + 2, (red - green) * per_chroma + 4)
@@ -91,7 +93,15 @@ def _hue_turned(image: Any, turns: Any) -> Any:
 
 
 _STAGES = {"brightness": _brightened, "contrast": _contrasted, "saturation": _saturated, "hue": _hue_turned}
-_jittered = Operation("fluxion_jitter", jittered, jitter_call)
+
+
+def _jitter_kernel(machine: Any, mode: Any, image: Any, factors: Any, **settings: Any) -> Callable[..., Any] | None:
+    from fluxion.kernels.jitter import jitter_call  # here because it brings LLVM
+
+    return jitter_call(machine, image, grey=GREY, **settings)
+
+
+_jittered = Operation("fluxion_jitter", jittered, _jitter_kernel)
 
 
 class Jitter(Colour):

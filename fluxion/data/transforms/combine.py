@@ -174,18 +174,15 @@ class Choice(Group):
         results = [
             part.apply({name: value[mine] for name, value in fields.items()}, fold(keys[mine], i))
             for i, (part, mine) in enumerate(zip(self.parts, rows, strict=True), 1)
-            if len(mine)
+            if len(mine) or not len(keys)
         ]
         order = np.argsort(np.concatenate(rows))
-        return (
-            {name: np.concatenate([result[name] for result in results])[order] for name in fields}
-            if results
-            else fields
-        )
+        return {name: np.concatenate([result[name] for result in results])[order] for name in fields}
 
     def _all(self, fields: Fields, keys: Any) -> Fields:
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
-        choice, size, result = self._choice(keys), image_size(fields), None
+        choice, size = self._choice(keys), image_size(fields)
+        result: Fields | None = None
         parts = dict(enumerate(self.parts))
         moves = {i: part for i, part in parts.items() if part.is_geometric and part.size_after(size) == size}
         if len(moves) > 1 and _are_one(list(moves.values())):
@@ -194,7 +191,8 @@ class Choice(Group):
         for i, part in parts.items():
             changed = part.apply(fields, fold(keys, i + 1))
             result = changed if result is None else _picked(self, choice == i, changed, result)
-        return fields if result is None else result
+        assert result is not None  # there is a part at least
+        return result
 
 
 def _picked(choice: Choice, mine: Any, ours: Fields, others: Fields) -> Fields:
@@ -223,6 +221,8 @@ class OneOf(Choice):
     weights: Any = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.transforms, (list, tuple)):
+            raise TypeError(f"OneOf takes a list of transforms, got {self.transforms!r}: write OneOf([...])")
         object.__setattr__(self, "transforms", tuple(map(transform_of, self.transforms)))
         hashable(self, "weights")
         if not self.transforms:

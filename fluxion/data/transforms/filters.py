@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from fluxion.data.keys import fold, uniforms
-from fluxion.data.transforms.checks import interval, probability
+from fluxion.data.transforms.checks import interval, number, probability
 from fluxion.data.transforms.colour import Colour, drawn, per_image
 from fluxion.data.transforms.fields import Fields, image_size, is_on_device, namespace
 from fluxion.data.transforms.geometry import Identity, Sampled, between
@@ -172,8 +172,8 @@ class ElasticDistortion(Sampled):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        interval(self, "alpha", None, 0)
-        interval(self, "sigma", None, 1e-3)
+        number(self, "alpha", 0)
+        number(self, "sigma", 1e-3)
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         size, sampling = image_size(fields), self.sampling

@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxion.data.keys import uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import Ends, hashable, interval, one_of, probability
+from fluxion.data.transforms.checks import Ends, hashable, interval, number, one_of, probability
 from fluxion.data.transforms.fields import Fields, Size, image_size, namespace
 from fluxion.data.transforms.warp import BORDERS, METHODS, Sampling, inverted, times, warp
 
@@ -290,7 +290,7 @@ class Perspective(Sampled):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        interval(self, "distortion", None, 0, 1)
+        number(self, "distortion", 0, 1)
 
     def matrix(self, keys: Any, size: Size) -> Any:
         (height, width), numbers = size, uniforms(keys, 8) * np.float32(self.distortion / 2)

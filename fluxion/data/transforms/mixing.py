@@ -11,7 +11,7 @@ import numpy as np
 
 from fluxion.data.keys import uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import interval, probability
+from fluxion.data.transforms.checks import number, probability
 from fluxion.data.transforms.colour import per_image
 from fluxion.data.transforms.fields import Fields, image_size, namespace
 
@@ -30,7 +30,7 @@ class Mixing(Transform):
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        interval(self, "alpha", None, 1e-2)
+        number(self, "alpha", 1e-2)
         probability(self, "p")
         if self.classes is not None and (not isinstance(self.classes, int) or self.classes < 1):
             raise ValueError(f"{type(self).__name__} takes as classes= the number of classes, got {self.classes!r}")

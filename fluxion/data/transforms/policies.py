@@ -10,7 +10,7 @@ from typing import Any
 
 from fluxion.data.keys import fold, uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import Ends, interval
+from fluxion.data.transforms.checks import Ends, hashable, number
 from fluxion.data.transforms.colour import Brightness, Contrast, Posterise, Saturation, Solarise, per_image
 from fluxion.data.transforms.combine import Compose, Maybe, OneOf
 from fluxion.data.transforms.fields import Fields, namespace
@@ -35,11 +35,12 @@ class RandAugment(Transform):
 
     count: int = 2
     magnitude: float = 9
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
         _check_count(self, "count")
-        interval(self, "magnitude", None, 0, _BINS)
+        number(self, "magnitude", 0, _BINS)
+        hashable(self, "fill")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         coloured = fields["image"].shape[-1] == 3
@@ -47,7 +48,7 @@ class RandAugment(Transform):
 
 
 @functools.cache
-def _rand_augment(count: int, strength: float, fill: float, coloured: bool) -> Compose:
+def _rand_augment(count: int, strength: float, fill: Any, coloured: bool) -> Compose:
     either = lambda make, most: make(Ends((-most * strength, most * strength)))
     moves = _moves(either, math.degrees(math.atan(0.3 * strength)) / max(strength, 1e-9), 150 / 331, 30, False, fill)
     levels = [Posterise(8 - round(4 * strength)), Solarise(1 - strength), AutoContrast(), Equalise()]
@@ -66,14 +67,17 @@ class TrivialAugment(Transform):
     TrivialAugment()
     """
 
-    fill: float = 0.0
+    fill: float | tuple[float, ...] = 0.0
+
+    def __post_init__(self) -> None:
+        hashable(self, "fill")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         return _trivial_augment(self.fill, fields["image"].shape[-1] == 3).apply(fields, keys)
 
 
 @functools.cache
-def _trivial_augment(fill: float, coloured: bool) -> OneOf:
+def _trivial_augment(fill: Any, coloured: bool) -> OneOf:
     moves = _moves(_evenly, math.degrees(math.atan(0.99)), 32, 135, True, fill)
     levels = [Posterise(2, 8), Solarise(0, 1), AutoContrast(), Equalise()]
     return OneOf([Identity(), *moves, *_tones(_evenly, 0.99, coloured), *levels])
@@ -96,7 +100,7 @@ class AugMix(Transform):
     depth: int = 3
 
     def __post_init__(self) -> None:
-        interval(self, "severity", None, 0, 10)
+        number(self, "severity", 0, 10)
         _check_count(self, "width")
         _check_count(self, "depth")
 
@@ -137,7 +141,7 @@ def _evenly(make: Callable[..., Transform], most: float) -> Transform:
     return make((-most, most))
 
 
-def _moves(spread: Spread, shear: float, shift: float, turn: float, pixels: bool, fill: float) -> list[Transform]:
+def _moves(spread: Spread, shear: float, shift: float, turn: float, pixels: bool, fill: Any) -> list[Transform]:
     """Shears, shifts and turns, whose strongest are these."""
     return [
         spread(functools.partial(ShearX, fill=fill), shear),

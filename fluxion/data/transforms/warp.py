@@ -7,6 +7,7 @@ the colours of the outermost pixels go on for half a pixel, as in Pillow.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,6 @@ import numpy as np
 from fluxion.data.transforms.fields import Fields, Size, is_on_device, namespace
 from fluxion.errors import SizeError
 from fluxion.kernels.operation import Operation
-from fluxion.kernels.warp import warp_call
 
 METHODS, BORDERS = ("bilinear", "nearest"), ("fill", "edge", "reflect")
 
@@ -36,9 +36,6 @@ class Sampling:
 
 def warp(fields: Fields, matrix: Any, size: Size, sampling: Sampling, projective: bool) -> Fields:
     """The fields seen through a matrix `(N, 3, 3)`, as images of this size; points go the opposite way."""
-    channels = fields["image"].shape[-1]
-    if isinstance(sampling.fill, tuple) and len(sampling.fill) not in (1, channels):
-        raise SizeError(f"fill={sampling.fill} has {len(sampling.fill)} numbers for images of {channels} channels")
     result, compute = dict(fields), _warped if is_on_device(matrix) else plain
     (result["image"],) = compute(
         fields["image"],
@@ -122,7 +119,9 @@ def plain(
 
 def read(image: Any, x: Any, y: Any, sampling: Sampling) -> Any:
     """Images `(N, H, W, C)` at positions `(N, ...)`."""
-    xp, (height, width) = namespace(image, x), image.shape[1:3]
+    xp, (height, width, channels) = namespace(image, x), image.shape[1:]
+    if isinstance(sampling.fill, tuple) and len(sampling.fill) not in (1, channels):
+        raise SizeError(f"fill={sampling.fill} has {len(sampling.fill)} numbers for images of {channels} channels")
     if sampling.method == "nearest":
         colours = _pixels(image, _nearest(y, height, sampling.border), _nearest(x, width, sampling.border))
     else:
@@ -182,4 +181,10 @@ def _pixels(image: Any, row: Any, column: Any) -> Any:
     return pixels.take(places, axis=0, mode="clip")
 
 
-_warped = Operation("fluxion_warp", plain, warp_call)
+def _kernel(machine: Any, mode: Any, image: Any, matrix: Any, **settings: Any) -> Callable[..., Any] | None:
+    from fluxion.kernels.warp import warp_call  # here because it brings LLVM
+
+    return warp_call(machine, image, matrix, **settings)
+
+
+_warped = Operation("fluxion_warp", plain, _kernel)
