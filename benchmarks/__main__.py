@@ -15,7 +15,7 @@ from benchmarks.table import SUMMARY, Table, grid
 
 NAMES = (
     *("steps50", "levels", "mlp", "catalog", "convnets", "accuracy", "tiny", "scalar", "imports", "cold", "nodes"),
-    *("loader", "folder", "augmentation", "tables"),
+    *("loader", "folder", "augmentation", "tables", "feeding"),
 )
 HELP = f"of {', '.join(NAMES)}; none: all; convnets:vgg16,unet runs some tasks of convnets"
 START, END = "<!-- figures -->\n", "<!-- end of figures -->\n"
