@@ -6,6 +6,7 @@ A key is a pair of uint32; `(N, 2)` of them are the keys of N samples. The gener
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -46,9 +47,13 @@ def sample_keys(seed: int, epoch: int, indices: Any) -> np.ndarray:
     ((2, 2), True)
     """
     indices = np.asarray(indices, np.uint64)
-    epoch_key = np.stack(threefry(_words(seed), _words(epoch).T), axis=-1)
     low, high = indices.astype(np.uint32), (indices >> np.uint64(32)).astype(np.uint32)
-    return np.stack(threefry(epoch_key, (low, high)), axis=-1)
+    return np.stack(threefry(_epoch_key(seed, epoch), (low, high)), axis=-1)
+
+
+@functools.lru_cache(maxsize=64)
+def _epoch_key(seed: int, epoch: int) -> np.ndarray:
+    return np.stack(threefry(_words(seed), _words(epoch).T), axis=-1)
 
 
 def uniforms(keys: Any, count: int) -> Any:
