@@ -35,6 +35,16 @@ def test_arrays_that_are_not_contiguous_are_left_to_numpy(array, monkeypatch):
     np.testing.assert_array_equal(out, array[index])
 
 
+def test_one_row_whose_stride_is_longer_than_the_row(monkeypatch):
+    monkeypatch.setattr(rows, "LEAST_ARRAY", 0)
+    array = np.arange(2048, dtype=np.float32).reshape(2, -1)[::2]
+    assert array.flags.c_contiguous and array.strides[0] == 2 * array.nbytes
+    out = np.full((3, *array.shape[1:]), 77, np.float32)
+    rows.take_rows(array, np.array([0]), out[:1])
+    np.testing.assert_array_equal(out[:1], array)
+    assert (out[1:] == 77).all()
+
+
 def test_the_routine_is_used_where_it_pays():
     if usable_machine() is None:
         pytest.skip("no kernels on this machine")

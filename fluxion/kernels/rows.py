@@ -30,7 +30,7 @@ def take_rows(array: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
     >>> out.tolist()
     [[9.0, 10.0, 11.0], [3.0, 4.0, 5.0]]
     """
-    size = array.strides[0]
+    size = array.nbytes // max(len(array), 1)  # of a single row the stride may be anything
     worth = size >= LEAST_ROW and array.nbytes >= LEAST_ARRAY
     copy = _routine() if worth and array.flags.c_contiguous and index.flags.c_contiguous else None
     if copy is None:
