@@ -1,5 +1,6 @@
 """Batches: their order, their place, threads, shards, streams, what happens to errors, and going on after a break."""
 
+import dataclasses
 import json
 import os
 import pathlib
@@ -164,6 +165,14 @@ def test_wide_numbers_become_those_of_the_device():
     with pytest.raises(ValueError, match='number them from 0 on, give device="host"'):
         list(DataLoader([1, 2**40], 2))
     assert order(DataLoader(large, device="host")) == [1, 2**40]
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("dtype", [">f4", ">i4", ">f8", ">u2"])
+def test_numbers_in_the_byte_order_of_another_machine(dtype, shuffle):
+    x = np.arange(200.0).reshape(4, 50).astype(dtype)
+    assert sorted(order(DataLoader(x, 3, shuffle=shuffle))) == x.tolist()
+    assert order(DataLoader(mapobs(lambda row: row, x), 3)) == x.tolist()
 
 
 def test_one_hot_labels_stay_one_hot():
@@ -451,13 +460,14 @@ def test_an_error_names_observation_and_file(workers):
     assert caught.value.__notes__ == ["while reading observation 1, 4.jpg"]
 
 
+@pytest.mark.parametrize("prefetch", [0, 2, 9])
 @pytest.mark.parametrize("workers", [0, 3])
-def test_the_batches_before_an_error_come_first(workers):
+def test_the_batches_before_an_error_come_first(workers, prefetch):
     class Failing(Squares):
         def __getitem__(self, i):
             return super().__getitem__(i if i != 5 else 100)
 
-    batches = iter(DataLoader(Failing(9), 2, workers=workers, prefetch=0))
+    batches = iter(DataLoader(Failing(9), 2, workers=workers, prefetch=prefetch))
     assert [next(batches)[1].tolist() for _ in range(2)] == [[0, 1], [4, 9]]
     with pytest.raises(IndexError, match="100") as caught:
         next(batches)
@@ -493,6 +503,51 @@ def test_errors_of_making_a_batch_come_through_threads():
 
 def _raise(error):
     raise error
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_end_of_iteration_in_reading_is_an_error_and_no_end(workers):
+    failing = mapobs(lambda i: _raise(StopIteration("none left")) if i == 5 else i, range(8))
+    with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+        list(DataLoader(failing, 2, workers=workers))
+    assert caught.value.__cause__.__notes__ == ["while reading observation 5"]
+    with pytest.raises(RuntimeError, match="raised StopIteration"):
+        list(DataLoader(range(8), 2, transform=lambda batch: _raise(StopIteration), workers=workers))
+
+
+@dataclasses.dataclass(frozen=True)
+class FrozenError(Exception):
+    code: int
+
+
+class Noted(Exception):
+    __notes__ = ()
+
+
+@pytest.mark.parametrize("error", [FrozenError(3), Noted("no list")])
+def test_errors_that_refuse_notes_come_through_with_them(error):
+    with pytest.raises(type(error)) as caught:
+        list(DataLoader(mapobs(lambda i: _raise(error), range(3)), workers=0))
+    assert caught.value is error and error.__notes__ == ["while reading observation 0"]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_reads_whole_batches_names_and_skips_observations_too(workers):
+    def data(count=8):
+        return mapobs(lambda batch: batch, Files(count, damaged={5}), batched=True)
+
+    with pytest.raises(CorruptFileError, match=r"^5\.jpg") as caught:
+        list(DataLoader(data(), 3, shuffle=True, workers=workers))
+    assert caught.value.__notes__ == ["while reading observation 5, 5.jpg"]
+    with pytest.warns(fx.SkippedWarning, match="1 of 8 observations"):
+        assert order(y for _, y in DataLoader(data(), 3, on_error="skip", workers=workers)) == [0, 1, 2, 3, 4, 6, 7]
+    with pytest.raises(ValueError, match="three at once") as caught:
+        list(
+            DataLoader(
+                mapobs(lambda v: v if len(v) < 3 else _raise(ValueError("three at once")), range(8), batched=True), 3
+            )
+        )
+    assert not hasattr(caught.value, "__notes__")
 
 
 # ---- threads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 
@@ -22,3 +23,15 @@ class CorruptFileError(ValueError):
 
     def __reduce__(self) -> tuple[type[CorruptFileError], tuple[str, str]]:
         return type(self), (self.path, self.what)  # an exception is pickled with the arguments of its own constructor
+
+
+def note(error: Exception, text: str) -> None:
+    """Adds `text` to the notes of an error, of one whose class forbids new attributes too.
+
+    >>> error = KeyError("x")
+    >>> note(error, "while reading observation 3")
+    >>> error.__notes__
+    ['while reading observation 3']
+    """
+    with contextlib.suppress(AttributeError):  # its notes are no list: they stay as they are
+        vars(error).setdefault("__notes__", []).append(text)

@@ -67,11 +67,11 @@ def is_number(dtype: Any) -> bool:
 
 @functools.lru_cache(maxsize=128)
 def _canonical(dtype: np.dtype, wide: bool) -> np.dtype:
-    return jax.dtypes.canonicalize_dtype(dtype)
+    return jax.dtypes.canonicalize_dtype(dtype).newbyteorder("=")
 
 
 def device_dtype(dtype: np.dtype) -> np.dtype:
-    """The dtype that JAX gives such numbers: 32 bits for 64, unless `jax_enable_x64` is set."""
+    """The dtype of such numbers in JAX: 32 bits for 64, unless `jax_enable_x64` is set, in this machine's byte order."""
     return _canonical(dtype, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 

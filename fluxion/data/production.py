@@ -30,9 +30,16 @@ class Maker:
         """The number of a batch and the batch; None in its place if none of its observations could be read."""
         if piece.observations is not None:
             return self.of_observations(piece, piece.observations)
-        if self.reader.batched:
-            return self.finish(piece, self.reader.many(piece.index))
-        return self.of_observations(piece, self.reader.singly(piece.places))
+        if not self.reader.batched:
+            return self.of_observations(piece, self.reader.singly(piece.places))
+        try:
+            batch = self.reader.many(piece.index)
+        except Exception:
+            observations = self.reader.singly(piece.places)  # an error of a single one says which it is
+            if not any(isinstance(observation, Skipped) for observation in observations):
+                raise
+            return self.of_observations(piece, observations)
+        return self.finish(piece, batch)
 
     def of_observations(self, piece: Piece, observations: list[Any]) -> Made:
         read = np.array([not isinstance(observation, Skipped) for observation in observations])
@@ -77,7 +84,7 @@ class Production:
         self.stages: list[OrderedThreads] = []
         self.made: Iterable[Made]
         if not workers:
-            self.made = _ahead(map(maker.make, pieces), prefetch)
+            self.made = _ahead((maker.make(piece) for piece in pieces), prefetch)
         elif maker.reader.batched or maker.reader.streamed:
             self.made = self._threads(maker.make, pieces, workers, prefetch + workers)
         else:
@@ -98,12 +105,16 @@ class Production:
 
 
 def _ahead(made: Iterator[Made], count: int) -> Iterator[Made]:
-    """The batches, each given when `count` more have been made."""
+    """The batches, each given when `count` more have been made; an error comes after the batches before it."""
     held: deque[Made] = deque()
-    for batch in made:
-        held.append(batch)
-        if len(held) > count:
-            yield held.popleft()
+    try:
+        for batch in made:
+            held.append(batch)
+            if len(held) > count:
+                yield held.popleft()
+    except Exception:
+        yield from held
+        raise
     yield from held
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fluxion.data.buffers import aligned_empty
-from fluxion.data.errors import CorruptFileError
+from fluxion.data.errors import CorruptFileError, note
 from fluxion.data.observations import collate, getobs, is_batched, over_parts, source_of
 from fluxion.data.place import device_dtype, is_number
 from fluxion.data.streams import is_stream
@@ -79,7 +79,7 @@ class Reader:
             if self.skip and isinstance(error, CorruptFileError):
                 return Skipped(i, error)
             source = source_of(self.data, i)
-            error.add_note(f"while reading observation {i}" + (f", {source}" if source else ""))
+            note(error, f"while reading observation {i}" + (f", {source}" if source else ""))
             raise
 
     def assemble(self, observations: list[Any]) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxion.data.errors import note
 from fluxion.data.plan import Piece, Plan
 
 Numbered = tuple[int, Any]
@@ -24,7 +25,7 @@ def numbered(stream: Iterable[Any]) -> Iterator[Numbered]:
         for number, observation in enumerate(stream):
             yield number, observation
     except Exception as error:
-        error.add_note(f"while reading the stream, after observation {number}")
+        note(error, f"while reading the stream, after observation {number}")
         raise
 
 
