@@ -1,6 +1,7 @@
 """Batches: their order, their place, threads, shards, streams, what happens to errors, and going on after a break."""
 
 import dataclasses
+import gc
 import json
 import os
 import pathlib
@@ -12,6 +13,7 @@ import textwrap
 import threading
 import time
 import warnings
+import weakref
 from collections import Counter, namedtuple
 
 import jax
@@ -24,6 +26,7 @@ from hypothesis import strategies as st
 import fluxion as fx
 from fluxion.data import CorruptFileError, DataLoader, joinobs, mapobs, obsview
 from fluxion.data.observations import Observations
+from fluxion.data.threads import OrderedThreads
 from fluxion.random import Generator, default_generator
 
 Pair = namedtuple("Pair", "x y")
@@ -580,6 +583,70 @@ def test_threads_end_with_the_loop():
         for _ in DataLoader(Files(50, seconds=0.001), 2, workers=3):
             raise KeyError
     assert not threads()
+
+
+def test_an_iteration_that_is_collected_by_one_of_its_threads():
+    class Collecting(Files):
+        def one(self, i):
+            if i == 8:
+                gc.collect()
+            return super().one(i)
+
+    holder = [iter(DataLoader(Collecting(1000, seconds=0.001), 2, workers=3))]
+    holder.append(holder)
+    next(holder[0])
+    del holder
+    while threads():  # an error there would be one of this test
+        time.sleep(0.01)
+
+
+def test_all_threads_together_have_the_time_of_one_to_end(monkeypatch):
+    deadlines = []
+    monkeypatch.setattr(OrderedThreads, "join", lambda self, deadline: deadlines.append(deadline))
+    next(iter(DataLoader(Files(50), 2, workers=3)))
+    assert len(deadlines) == 2 and len(set(deadlines)) == 1
+    while threads():
+        time.sleep(0.01)
+
+
+def test_an_error_holds_nothing_back():
+    class Failing(Files):
+        def one(self, i):
+            raise KeyError(i)
+
+    data = Failing(5)
+    gone = weakref.ref(data)
+    with pytest.raises(KeyError):
+        list(DataLoader(data, 2, workers=2))
+    gc.disable()
+    try:
+        del data
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_settings_of_jax_hold_in_the_threads(workers):
+    device = jax.devices()[0]
+    loader = DataLoader(mapobs(np.float64, range(4)), 2, workers=workers, transform=lambda x: (x, jnp.zeros(1)))
+    with jax.enable_x64(True), jax.default_device(device):
+        x, made = next(iter(loader))
+    assert x.dtype == made.dtype == np.float64 and made.devices() == {device}
+
+
+def test_no_thread_outlives_python():
+    program = """
+        import atexit, threading
+        atexit.register(lambda: print([t.name for t in threading.enumerate() if t.name == "fluxion-data"]))
+        import fluxion as fx
+        batches = iter(fx.DataLoader(fx.data.mapobs(lambda i: i, range(10**9)), 2, workers=2))
+        next(batches)
+    """
+    output = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60
+    )
+    assert output.returncode == 0 and output.stdout == "[]\n", output.stderr
 
 
 def test_ctrl_c_stops_at_once():

@@ -71,7 +71,7 @@ def _canonical(dtype: np.dtype, wide: bool) -> np.dtype:
 
 
 def device_dtype(dtype: np.dtype) -> np.dtype:
-    """The dtype of such numbers in JAX: 32 bits for 64, unless `jax_enable_x64` is set, in this machine's byte order."""
+    """The dtype of such numbers in JAX: 32 bits for 64, unless `jax_enable_x64` is set, in the byte order of here."""
     return _canonical(dtype, jax.config.jax_enable_x64)  # type: ignore[attr-defined]
 
 

@@ -12,7 +12,7 @@ from fluxion.data.keys import sample_keys
 from fluxion.data.place import Placement
 from fluxion.data.plan import Piece
 from fluxion.data.reading import Reader, Skipped
-from fluxion.data.threads import OrderedThreads
+from fluxion.data.threads import OrderedThreads, end
 
 Made = tuple[int, Any]
 
@@ -98,10 +98,7 @@ class Production:
         return self.stages[-1]
 
     def close(self, wait: bool) -> None:
-        for stage in self.stages:
-            stage.close()
-        for stage in self.stages if wait else ():
-            stage.join()
+        end(self.stages[::-1], wait)  # the threads of a stage start those of the one before it
 
 
 def _ahead(made: Iterator[Made], count: int) -> Iterator[Made]:

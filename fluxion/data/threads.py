@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import atexit
 import itertools
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import jax
+
 GRACE = 2.0  # seconds
+
+_started: weakref.WeakSet[OrderedThreads] = weakref.WeakSet()
+_starting = threading.Lock()
 
 
 class OrderedThreads:
@@ -15,6 +23,7 @@ class OrderedThreads:
 
     At most `ahead` results wait or are being computed. An error of `function`, or of the iterator of items, is raised
     at its place in the order. After `close` the threads end as soon as they have finished the item they are at.
+    What the thread that makes this has set of JAX by `with` holds in the threads too.
     """
 
     def __init__(self, function: Callable[[Any], Any], items: Iterable[Any], workers: int, ahead: int) -> None:
@@ -24,9 +33,12 @@ class OrderedThreads:
         self.taken = self.given = 0
         self.ended = self.closed = False
         self.taking = threading.Lock()  # the thread that takes the next item holds it, for taking may last
+        self.wide, self.device = jax.config.jax_enable_x64, jax.config.jax_default_device  # type: ignore[attr-defined]
         self.threads = [threading.Thread(target=self._work, name="fluxion-data", daemon=True) for _ in range(workers)]
 
     def __iter__(self) -> Iterator[Any]:
+        with _starting:
+            _started.add(self)
         for thread in self.threads:
             thread.start()
         for number in itertools.count():
@@ -39,22 +51,31 @@ class OrderedThreads:
                 self.given += 1
                 self.changed.notify_all()
             if error is not None:
-                raise error
+                try:
+                    raise error
+                finally:
+                    del error  # whose traceback holds this frame, and the frame all that is read
             yield result
 
     def close(self) -> None:
         """Lets the threads end."""
         with self.changed:
             self.closed = True
+            self.results.clear()
             self.changed.notify_all()
 
-    def join(self) -> None:
-        """Waits until they have ended, but not for one that hangs."""
+    def join(self, deadline: float) -> None:
+        """Waits until they have ended, or until `time.monotonic()` is `deadline`, for one may hang."""
         for thread in self.threads:
-            if thread.ident is not None:
-                thread.join(GRACE)
+            # an abandoned iteration is closed where Python happens to collect garbage, which may be one of the threads
+            if thread.ident is not None and thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def _work(self) -> None:
+        with jax.enable_x64(self.wide), jax.default_device(self.device):
+            self._compute()
+
+    def _compute(self) -> None:
         while (task := self._take()) is not None:
             number, item = task
             try:
@@ -91,3 +112,20 @@ class OrderedThreads:
         with self.changed:
             self.ended = True
             self.changed.notify_all()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Python stops the threads that outlive it wherever they are, which aborts the process if that is in XLA."""
+    with _starting:
+        stages = list(_started)
+    end(stages)
+
+
+def end(stages: Iterable[OrderedThreads], wait: bool = True) -> None:
+    """Lets the threads of `stages` end, and waits until they have, but not for long: one may hang."""
+    for stage in stages:
+        stage.close()
+    deadline = time.monotonic() + GRACE
+    for stage in stages if wait else ():
+        stage.join(deadline)
