@@ -379,6 +379,15 @@ def test_shards_together_are_the_whole(count, shards, share, partial):
         np.testing.assert_array_equal(np.concatenate(pieces), batch)
 
 
+@pytest.mark.parametrize("shard", [0, 1])
+def test_a_stream_whose_last_batch_leaves_a_shard_empty_says_so_to_all_of_them(shard):
+    batches = iter(DataLoader(Counting(9), 4, shard=(shard, 2)))
+    next(batches), next(batches)
+    with pytest.raises(ValueError, match="the last batch has 1 observations for 2 shards"):
+        next(batches)
+    assert len(list(DataLoader(Counting(9), 4, shard=(shard, 2), partial="drop"))) == 2
+
+
 def test_shards_of_a_stream():
     parts = [list(DataLoader(Counting(11), 4, shuffle=True, seed=0, buffer=3, shard=(i, 2))) for i in range(2)]
     assert [len(batch) for batch in parts[0]] == [2, 2, 1] and [len(batch) for batch in parts[1]] == [2, 2, 2]
@@ -399,6 +408,19 @@ def test_streams_are_cut_into_batches(workers):
     assert repr(loader) == "DataLoader(a stream, batch_size=2)"
     assert order(DataLoader(Counting(5), 2, partial="drop")) == [0, 1, 2, 3]
     assert list(DataLoader(Counting(0), 2)) == []
+
+
+def test_an_iterator_can_be_used_once_whatever_the_epoch():
+    first = DataLoader(iter(range(6)), 2)
+    list(first)
+    again = DataLoader(iter(range(6)), 2)
+    again.restore(first.state())
+    assert first.state()["epoch"] == 1 and order(again) == list(range(6))
+    used = DataLoader(iter(range(6)), 2)
+    next(iter(used))
+    used.restore({**used.state(), "epoch": 0})
+    with pytest.raises(ValueError, match="the stream is an iterator, which is used up"):
+        iter(used)
 
 
 def test_a_shuffle_buffer_mixes_near_observations():
@@ -685,6 +707,7 @@ def test_ctrl_c_stops_at_once():
         ([], ValueError, "holds no observations"),
         ((), ValueError, "data is an empty tuple"),
         ({}, ValueError, "data is an empty dict"),
+        (np.ma.masked_equal([1, 2, 3], 2), ValueError, r"a masked array has missing values, .* array.filled\(0\)"),
         (np.zeros(()), TypeError, r"data is a single number \(an array of shape \(\)\)"),
         (3, TypeError, "data needs a length and .i. to take observations from, got int"),
         ((np.zeros(3), {1, 2, 3}), TypeError, r"data\[1\] needs a length and .i. to take observations from, got set"),

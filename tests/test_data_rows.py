@@ -162,6 +162,24 @@ def test_data_sets_of_torch(kind):
     assert all((x == y[:, None]).all() for x, y in batches)
 
 
+@pytest.mark.parametrize("count", [None, 5])
+def test_streams_of_torch_may_have_a_length(count):
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self):
+            return iter(range(5))
+
+    if count:
+        Stream.__len__ = lambda self: count
+    assert [x.tolist() for x in DataLoader(Stream(), 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_tensors_that_data_sets_of_others_give():
+    table = pytest.importorskip("datasets").Dataset.from_dict({"x": [[1.0], [2.0]]}).with_format("torch")
+    for data in (table, fx.data.mapobs(lambda i: {"x": torch.from_numpy(i)}, np.ones((2, 1)), batched=True)):
+        (batch,) = DataLoader(data, 2)
+        assert isinstance(batch["x"], jax.Array) and batch["x"].shape == (2, 1)
+
+
 def test_tensors_of_torch():
     data = (torch.arange(20.0).reshape(10, 2), torch.arange(10))
     assert getobs(data, [2, 1])[1].tolist() == [2, 1]

@@ -102,6 +102,7 @@ class DataLoader:
         self.workers = self._default_workers() if workers is None else whole_number("workers", workers, least=0)
         self.skipped: dict[int, str] = {}
         self._next = self._position = (0, 0)  # epoch and batch
+        self._begun = False
 
     @property
     def batch_size(self) -> int:
@@ -170,7 +171,8 @@ class DataLoader:
         draws = np.random.default_rng([self.seed, epoch]) if self.shuffle else None
         if self.count is not None:
             return self.plan.pieces(self.count, draws.permutation(self.count) if draws else None, start)
-        if epoch and iter(self.data) is self.data:
+        begun, self._begun = self._begun, True
+        if begun and iter(self.data) is self.data:
             raise ValueError(
                 "the stream is an iterator, which is used up after one epoch; pass an object whose __iter__ starts anew"
             )
@@ -213,6 +215,10 @@ class DataLoader:
             return OneHotArray(np.asarray(part.indices), part.count)
         if not is_array(part):
             return part
+        if np.ma.is_masked(part):
+            raise ValueError(
+                "a masked array has missing values, which a batch would not show; fill them in: array.filled(0)"
+            )
         array = np.asarray(part)
         if not self.place.on_host and is_number(array.dtype) and device_dtype(array.dtype) != array.dtype:
             check_fits(array, device_dtype(array.dtype))

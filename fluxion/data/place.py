@@ -45,7 +45,10 @@ class Placement:
     def _part(self, part: Any) -> Any:
         if isinstance(part, OneHotArray):
             return OneHotArray(self._array(np.asarray(part.indices)), part.count)
-        return self._array(np.asarray(part)) if is_array(part) and is_number(part.dtype) else part
+        if not is_array(part):
+            return part
+        array = np.asarray(part)
+        return self._array(array) if is_number(array.dtype) else array
 
     def _array(self, array: np.ndarray) -> jax.Array:
         dtype = device_dtype(array.dtype)

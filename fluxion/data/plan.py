@@ -67,7 +67,10 @@ class Plan:
                 f'partial="drop" with {count} observations and batch_size={self.batch_size} leaves no batch at all; '
                 f"use a batch_size of at most {count}"
             )
-        rest = count % self.batch_size
+        self.check_last(count % self.batch_size)
+
+    def check_last(self, rest: int) -> None:
+        """ValueError where some shard gets none of the `rest` observations that the last batch has."""
         if self.partial == "keep" and 0 < rest < self.shards:
             raise ValueError(
                 f"the last batch has {rest} observations for {self.shards} shards, so that some get none; "

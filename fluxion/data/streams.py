@@ -14,8 +14,10 @@ Numbered = tuple[int, Any]
 
 
 def is_stream(data: Any) -> bool:
-    """Whether `data` can only be iterated."""
-    return hasattr(data, "__iter__") and not (hasattr(data, "__len__") and hasattr(data, "__getitem__"))
+    """Whether `data` can only be iterated; those of PyTorch may have a length, and an `[i]` that only raises."""
+    indexed = hasattr(data, "__len__") and hasattr(data, "__getitem__")
+    named = any(base.__name__ == "IterableDataset" for base in type(data).__mro__)
+    return hasattr(data, "__iter__") and (named or not indexed)
 
 
 def numbered(stream: Iterable[Any]) -> Iterator[Numbered]:
@@ -58,6 +60,7 @@ def stream_pieces(observations: Iterator[Numbered], plan: Plan, start: int) -> I
             if number >= start:
                 yield _piece(number, held, plan)
             held, number = [], number + 1
+    plan.check_last(len(held))
     if held and plan.partial != "drop" and number >= start:
         yield _piece(number, held, plan)
 
