@@ -134,6 +134,11 @@ def test_batches_on_the_host_are_numpy_arrays_and_views_where_in_order():
     assert all(type(y) is np.ndarray for _, y in batches)
 
 
+def test_what_functions_make_is_numpy_on_the_host_too():
+    made = mapobs(lambda x: {"x": jnp.sin(x)}, np.ones(4), batched=True)
+    assert type(next(iter(DataLoader(made, 2, device="host")))["x"]) is np.ndarray
+
+
 def test_batches_go_where_they_are_told_to():
     device = jax.devices()[0]
     x = next(iter(DataLoader(np.arange(4), 4, device=device)))

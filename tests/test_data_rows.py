@@ -113,6 +113,21 @@ def test_columns_of_many_kinds():
     assert getobs(nested, 1) == {"a": {"b": 2, "c": "y"}} and getobs(nested, [1, 0])["a"]["b"].tolist() == [2, 1]
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda v: pd.DataFrame({"n": pd.array(v, dtype="Int64")}),
+        lambda v: pl.DataFrame({"n": v}),
+        lambda v: pa.table({"n": v}),
+    ],
+    ids=["pandas", "polars", "pyarrow"],
+)
+def test_a_column_has_one_dtype_in_all_batches(make):
+    first, second = DataLoader(make([1, None, 3, 4]), batch_size=2, device="host")
+    assert first["n"].dtype == second["n"].dtype == np.float64 and np.isnan(first["n"]).tolist() == [False, True]
+    assert getobs(make([1, 2]), slice(0, 1))["n"].dtype == np.int64
+
+
 def test_frames_that_cannot_be_rows():
     with pytest.raises(ValueError, match=r"need different names, got \['a', 'a'\]"):
         getobs(pd.DataFrame([[1, 2]], columns=["a", "a"]), 0)

@@ -40,7 +40,7 @@ class Placement:
         return Placement(_default_device(), committed=False)
 
     def __call__(self, batch: Any) -> Any:
-        return batch if self.on_host else over_parts(self._part, batch)
+        return over_parts(self._part, batch)
 
     def _part(self, part: Any) -> Any:
         if isinstance(part, OneHotArray):
@@ -50,7 +50,9 @@ class Placement:
         array = np.asarray(part)
         return self._array(array) if is_number(array.dtype) else array
 
-    def _array(self, array: np.ndarray) -> jax.Array:
+    def _array(self, array: np.ndarray) -> np.ndarray | jax.Array:
+        if self.on_host:
+            return array
         dtype = device_dtype(array.dtype)
         if dtype != array.dtype:
             check_fits(array, dtype)

@@ -30,24 +30,35 @@ def by_position(part: Any) -> Any:
 def _pandas(frame: Any, places: np.ndarray) -> Columns:
     if not frame.columns.is_unique:
         raise ValueError(f"the columns of a frame need different names, got {list(frame.columns)}")
-    return {name: _values(column.to_numpy()) for name, column in frame.iloc[places].items()}
+    taken = frame.iloc[places]
+    return {name: _values(taken[name].to_numpy(), _misses_integers(whole)) for name, whole in frame.items()}
 
 
 def _polars(frame: Any, places: np.ndarray) -> Columns:
-    return {column.name: _values(column.to_numpy()) for column in frame[places]}
+    columns = zip(frame[places], frame, strict=True)
+    return {column.name: _values(column.to_numpy(), whole.has_nulls()) for column, whole in columns}
 
 
 def _pyarrow(frame: Any, places: np.ndarray) -> Columns:
     taken = frame.take(places)
-    return {name: _values(column.to_numpy()) for name, column in zip(taken.column_names, taken.columns, strict=True)}
+    columns = zip(taken.column_names, taken.columns, frame.columns, strict=True)
+    return {name: _values(column.to_numpy(), whole.null_count > 0) for name, column, whole in columns}
 
 
 def _hugging_face(dataset: Any, places: np.ndarray) -> Columns:
     return dict(dataset[places.tolist()])
 
 
-def _values(column: np.ndarray) -> Any:
-    return column.tolist() if column.dtype == object else column
+def _misses_integers(column: Any) -> bool:
+    """Whether integers are missing in a column of pandas, which only its own dtypes allow; others are not searched."""
+    return not isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu" and column.hasnans
+
+
+def _values(column: np.ndarray, missing: bool) -> Any:
+    if column.dtype == object:
+        return column.tolist()
+    # rows with missing values come as floats, and a column has the same dtype in every batch
+    return column.astype(float) if missing and column.dtype.kind in "iu" else column
 
 
 _READERS: dict[tuple[str, str], Callable[[Any, np.ndarray], Columns]] = {
