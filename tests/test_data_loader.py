@@ -443,7 +443,7 @@ def test_an_error_of_a_stream_says_how_far_it_was():
 
     with pytest.raises(OSError, match="the line is dead") as caught:
         list(DataLoader(stream(), 2))
-    assert caught.value.__notes__ == ["while reading the stream, after observation 2"]
+    assert caught.value.__notes__ == ["while reading the stream, after 3 observations"]
 
 
 # ---- transforms
@@ -751,6 +751,11 @@ def test_data_that_cannot_be_loaded(data, error, message):
 def test_options_that_make_no_sense(options, error, message):
     with pytest.raises(error, match=message):
         DataLoader(np.zeros(10), **options)
+
+
+def test_a_stream_cannot_skip():
+    with pytest.raises(ValueError, match=r'on_error="skip" needs data with a length and \[i\]'):
+        DataLoader(Counting(3), on_error="skip")
 
 
 def test_repr():

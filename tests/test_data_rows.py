@@ -177,6 +177,16 @@ def test_data_sets_of_torch(kind):
     assert all((x == y[:, None]).all() for x, y in batches)
 
 
+def test_a_data_set_that_gives_several_items_as_one_batch_is_read_item_by_item():
+    class Whole(Pairs):
+        def __getitems__(self, indices):
+            return {"x": torch.zeros(len(indices)), "y": indices, "z": indices}
+
+    for workers in (0, 2):
+        batches = list(DataLoader(Whole(), batch_size=4, workers=workers))
+        assert [y.tolist() for _, y in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+
+
 @pytest.mark.parametrize("count", [None, 5])
 def test_streams_of_torch_may_have_a_length(count):
     class Stream(torch.utils.data.IterableDataset):

@@ -94,6 +94,8 @@ class DataLoader:
             raise TypeError("a DataLoader takes seed= or rng=, not both")
         self.rng = None if rng is None else generator(rng)
         stream = is_stream(data)
+        if stream and on_error == "skip":
+            raise ValueError('on_error="skip" needs data with a length and [i]: a stream ends where it raises an error')
         self.data = data if stream else over_parts(self._on_host, data)
         self.count = None if stream else numobs(self.data)
         if self.count is not None:

@@ -69,7 +69,9 @@ class Reader:
     def singly(self, indices: np.ndarray) -> list[Any]:
         if hasattr(self.data, "__getitems__"):  # as PyTorch calls several at once
             with contextlib.suppress(Exception):  # that of a single one says which it is
-                return list(self.data.__getitems__(indices.tolist()))
+                found = list(self.data.__getitems__(indices.tolist()))
+                if len(found) == len(indices):  # some give one batch of them
+                    return found
         return [self._one(i) for i in indices.tolist()]
 
     def _one(self, i: int) -> Any:

@@ -22,12 +22,13 @@ def is_stream(data: Any) -> bool:
 
 def numbered(stream: Iterable[Any]) -> Iterator[Numbered]:
     """The observations of a stream and their numbers, which an error of the stream names."""
-    number = 0
+    count = 0
     try:
-        for number, observation in enumerate(stream):
-            yield number, observation
+        for observation in stream:
+            count += 1
+            yield count - 1, observation
     except Exception as error:
-        note(error, f"while reading the stream, after observation {number}")
+        note(error, f"while reading the stream, after {count} observations")
         raise
 
 
