@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -10,11 +11,16 @@ import numpy as np
 Columns = dict[str, Any]
 
 
-def rows_reader(kind: type) -> Callable[[Any, np.ndarray], Columns] | None:
-    """What takes rows, as a dict of columns, out of tables of this type; None for other types.
+def rows_reader(data: Any) -> Callable[[Any, np.ndarray], Columns] | None:
+    """What takes rows, as a dict of columns, out of a table like `data`; None where it is no table.
 
     A column is an array, or a list where there is no array of such values. Types are told by name, their bases' too.
     """
+    return _reader_of(type(data))  # type: ignore[arg-type]  # mypy has it that a type has no hash
+
+
+@functools.lru_cache(maxsize=256)
+def _reader_of(kind: type) -> Callable[[Any, np.ndarray], Columns] | None:
     for base in kind.__mro__:
         reader = _READERS.get((base.__module__.partition(".")[0], base.__name__))
         if reader is not None:
