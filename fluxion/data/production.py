@@ -12,7 +12,7 @@ from fluxion.data.keys import sample_keys
 from fluxion.data.place import Placement
 from fluxion.data.plan import Piece
 from fluxion.data.reading import Reader, Skipped
-from fluxion.data.threads import OrderedThreads, end
+from fluxion.data.threads import GRACE, OrderedThreads, end
 
 Made = tuple[int, Any]
 
@@ -98,7 +98,7 @@ class Production:
         return self.stages[-1]
 
     def close(self, wait: bool) -> None:
-        end(self.stages[::-1], wait)  # the threads of a stage start those of the one before it
+        end(self.stages[::-1], GRACE if wait else 0.0)  # the threads of a stage start those of the one before it
 
 
 def _ahead(made: Iterator[Made], count: int) -> Iterator[Made]:

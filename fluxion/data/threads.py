@@ -12,7 +12,8 @@ from typing import Any
 
 import jax
 
-GRACE = 2.0  # seconds
+GRACE = 0.5  # seconds to end in: Ctrl-C during a step ends the loop over batches as `break` does, and has to be quick
+LAST_GRACE = 2.0
 
 _started: weakref.WeakSet[OrderedThreads] = weakref.WeakSet()
 _starting = threading.Lock()
@@ -119,13 +120,13 @@ def _end_all() -> None:
     """Python stops the threads that outlive it wherever they are, which aborts the process if that is in XLA."""
     with _starting:
         stages = list(_started)
-    end(stages)
+    end(stages, LAST_GRACE)
 
 
-def end(stages: Iterable[OrderedThreads], wait: bool = True) -> None:
-    """Lets the threads of `stages` end, and waits until they have, but not for long: one may hang."""
+def end(stages: Iterable[OrderedThreads], seconds: float) -> None:
+    """Lets the threads of `stages` end, and waits until they have, or so many seconds: one may hang."""
     for stage in stages:
         stage.close()
-    deadline = time.monotonic() + GRACE
-    for stage in stages if wait else ():
+    deadline = time.monotonic() + seconds
+    for stage in stages:
         stage.join(deadline)
