@@ -20,11 +20,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fluxion as fx
 from fluxion.data import CorruptFileError, DataLoader, joinobs, mapobs, obsview
+from fluxion.data.buffers import aligned_empty
 from fluxion.data.observations import Observations
 from fluxion.data.threads import OrderedThreads
 from fluxion.random import Generator, default_generator
@@ -125,6 +127,19 @@ def test_batches_stay_as_they_are_when_the_data_changes(shuffle):
     batches = list(DataLoader(x, 16, shuffle=shuffle))
     x[:] = 7
     assert all((batch == 1).all() for batch in batches)
+
+
+@pytest.mark.parametrize("as_what", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_batches_stay_as_they_are_when_functions_use_their_memory_again(as_what):
+    memory = aligned_empty((4, 64), np.float32)
+
+    def fill(batch):
+        memory[:] = batch[0]
+        return as_what(memory)
+
+    numbers = np.arange(8)
+    for loader in (DataLoader(mapobs(fill, numbers, batched=True), 4), DataLoader(numbers, 4, collate=fill)):
+        assert [np.unique(batch).tolist() for batch in list(loader)] == [[0], [4]]
 
 
 def test_batches_on_the_host_are_numpy_arrays_and_views_where_in_order():

@@ -7,14 +7,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import jax
 import numpy as np
 
 from fluxion.data.buffers import aligned_empty
 from fluxion.data.errors import CorruptFileError, note
-from fluxion.data.observations import collate, getobs, is_batched, over_parts, source_of
+from fluxion.data.observations import collate, getobs, is_array, is_batched, over_parts, source_of
 from fluxion.data.place import device_dtype, is_number
 from fluxion.data.streams import is_stream
 from fluxion.kernels.rows import take_rows
+from fluxion.onehot import OneHotArray
 
 LARGE_ROW = 256  # bytes, from which on another copy of a batch costs more than to avoid it
 
@@ -45,7 +47,7 @@ class Reader:
     def _reader(self, part: Any) -> Callable[[slice | np.ndarray], Any]:
         """What reads batches of a part of the data."""
         if type(part) is not np.ndarray or not is_number(part.dtype):
-            return lambda index: getobs(part, index)
+            return lambda index: self._new(getobs(part, index))
         dtype, row = part.dtype if self.on_host else device_dtype(part.dtype), part.shape[1:]
         large = math.prod(row) * dtype.itemsize >= LARGE_ROW
         empty = aligned_empty if large else np.empty
@@ -85,4 +87,17 @@ class Reader:
             raise
 
     def assemble(self, observations: list[Any]) -> Any:
-        return (self.collate or collate)(observations)
+        return self._new(self.collate(observations)) if self.collate else collate(observations)
+
+    def _new(self, batch: Any) -> Any:
+        """What a function of the user's has made, which may use its memory again while the batch is in use."""
+        return batch if self.on_host else over_parts(_copy, batch)
+
+
+def _copy(part: Any) -> Any:
+    if not is_array(part) or isinstance(part, (jax.Array, OneHotArray)):
+        return part
+    array = np.asarray(part)
+    out = aligned_empty(array.shape, array.dtype) if is_number(array.dtype) else np.empty_like(array)
+    out[...] = array
+    return out
