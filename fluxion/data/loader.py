@@ -42,7 +42,7 @@ class DataLoader:
     device      where the batches go: None for JAX's default device, a device, a sharding, or "host" for NumPy arrays
     shard       `(i, n)`: this is process `i` of `n`, which gets its part of each batch
     on_error    "raise", or "skip": observations that raise `CorruptFileError` are left out, collected in
-                `loader.skipped` and reported by a `SkippedWarning` at the end of the epoch
+                `loader.skipped` and reported by a `SkippedWarning` at the end of the epoch; not of streams
 
     A batch has the structure of the data. Arrays and tables are indexed once per batch; observations of other data are
     read one by one and stacked: arrays and numbers become arrays, tuples and dicts are stacked field by field, strings
