@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -443,6 +444,7 @@ def test_a_function_transforms_whole_batches():
         ((), ValueError, "data is an empty tuple"),
         ({}, ValueError, "data is an empty dict"),
         (np.ma.masked_equal([1, 2, 3], 2), ValueError, r"a masked array has missing values, .* array.filled\(0\)"),
+        (scipy.sparse.csr_matrix(np.eye(3)), TypeError, r"no array of a csr_matrix of shape \(3, 3\); .* toarray\(\)"),
         (np.zeros(()), TypeError, r"data is a single number \(an array of shape \(\)\)"),
         (3, TypeError, "data needs a length and .i. to take observations from, got int"),
         ((np.zeros(3), {1, 2, 3}), TypeError, r"data\[1\] needs a length and .i. to take observations from, got set"),

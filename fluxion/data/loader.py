@@ -222,6 +222,11 @@ class DataLoader:
                 "a masked array has missing values, which a batch would not show; fill them in: array.filled(0)"
             )
         array = np.asarray(part)
+        if array.shape != tuple(part.shape):  # NumPy wraps what it does not know in an array of one object
+            raise TypeError(
+                f"NumPy makes no array of a {type(part).__name__} of shape {tuple(part.shape)}; "
+                f"give an array, such as toarray() of a sparse one"
+            )
         if not self.place.on_host and is_number(array.dtype) and device_dtype(array.dtype) != array.dtype:
             check_fits(array, device_dtype(array.dtype))
         return array
