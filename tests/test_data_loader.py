@@ -475,6 +475,7 @@ def test_data_that_cannot_be_loaded(data, error, message):
         ({"shard": (2, 2)}, ValueError, "the number of this shard must be from 0 to 1, got 2"),
         ({"shard": (0, 3)}, ValueError, "batch_size=128 is the size of the batches of all 3 shards together"),
         ({"shard": (0, 4), "batch_size": 8}, ValueError, "the last batch has 2 observations for 4 shards"),
+        ({"shuffle": "no"}, TypeError, "shuffle= takes True or False, got 'no'"),
         ({"on_error": "ignore"}, ValueError, 'on_error= takes "raise" or "skip", got \'ignore\''),
         ({"collate": 3}, TypeError, "collate takes a function, got 3"),
         ({"transform": "flip"}, TypeError, "transform takes a function, got 'flip'"),

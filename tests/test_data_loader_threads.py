@@ -66,6 +66,33 @@ def test_what_cannot_be_read_is_skipped_and_reported(workers):
         assert [(y.tolist(), valid.tolist()) for _, y, valid in padded][-1] == ([7, 7], [False, True])
 
 
+def test_shards_that_skip_have_as_many_batches_of_one_size():
+    loaders = [DataLoader(Files(8, {0, 5}), 4, on_error="skip", partial="pad", shard=(i, 2)) for i in range(2)]
+    with pytest.warns(fx.SkippedWarning):
+        found = [[(y.tolist(), valid.tolist()) for _, y, valid in loader] for loader in loaders]
+    assert found[0] == [([1, 1], [False, True]), ([4, 4], [True, False])]
+    assert found[1] == [([2, 3], [True, True]), ([6, 7], [True, True])]
+    with pytest.raises(CorruptFileError, match=r"4\.jpg"):
+        list(DataLoader(Files(8, {4, 5}), 4, on_error="skip", partial="pad", shard=(0, 2)))
+    with pytest.raises(ValueError, match='on_error="skip" takes partial="pad" with shards'):
+        DataLoader(Files(8), 4, on_error="skip", shard=(0, 2))
+
+
+def test_threads_are_for_what_is_not_in_memory():
+    batches = lambda data: mapobs(lambda batch: batch, data, batched=True)
+    for data, workers in (
+        (np.arange(4), False),
+        ((np.arange(4), list("abcd")), False),
+        (Files(4), True),
+        (obsview(Files(4), [1, 2]), True),
+        (mapobs(str, np.arange(4)), True),
+        (batches(np.arange(4)), False),
+        (batches(Files(4)), True),
+    ):
+        assert bool(DataLoader(data, 2).workers) == workers
+    assert not DataLoader(np.arange(4), 2, collate=list).workers
+
+
 def test_only_damaged_files_are_skipped():
     with pytest.raises(ZeroDivisionError) as caught:
         list(DataLoader(mapobs(lambda i: 1 // i, range(3)), 1, on_error="skip"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from fluxion.data.checks import whole_number
 from fluxion.data.draws import host_rng
-from fluxion.data.observations import is_array, numobs, over_parts
+from fluxion.data.observations import is_array, is_in_memory, numobs, over_parts
 from fluxion.data.place import Placement, check_fits, device_dtype, is_number
 from fluxion.data.plan import Piece, Plan
 from fluxion.data.production import Maker, Production
@@ -80,7 +80,9 @@ class DataLoader:
     ) -> None:
         self.plan = Plan(batch_size, partial, shard)
         self.place = Placement(device)
-        self.shuffle = shuffle
+        if not isinstance(shuffle, (bool, np.bool_)):
+            raise TypeError(f"shuffle= takes True or False, got {shuffle!r}")
+        self.shuffle = bool(shuffle)
         self.prefetch = whole_number("prefetch", prefetch, least=0)
         self.buffer = whole_number("buffer", buffer, least=1)
         for name, function in (("collate", collate), ("transform", transform)):
@@ -89,6 +91,8 @@ class DataLoader:
         self.transform = transform
         if on_error not in ("raise", "skip"):
             raise ValueError(f'on_error= takes "raise" or "skip", got {on_error!r}')
+        if on_error == "skip" and self.plan.shards > 1 and partial != "pad":
+            raise ValueError('on_error="skip" takes partial="pad" with shards, whose batches would differ in size')
         self._seed = None if seed is None else whole_number("seed", seed, least=0)
         if rng is not None and seed is not None:
             raise TypeError("a DataLoader takes seed= or rng=, not both")
@@ -126,7 +130,8 @@ class DataLoader:
         # all is settled here, not at the first batch, so that it depends only on when the iteration was asked for
         (epoch, start), self._next = self._next, (self._next[0] + 1, 0)
         seed = self.seed if self.shuffle or self.transform is not None else 0
-        maker = Maker(self.reader, self.transform, self.place.here(), (seed, epoch), self.skipped)
+        sharded = self.plan.shards > 1
+        maker = Maker(self.reader, self.transform, self.place.here(), (seed, epoch), self.skipped, sharded)
         return self._epoch(epoch, Production(maker, self._pieces(epoch, start), self.workers, self.prefetch))
 
     def state(self) -> dict[str, Any]:
@@ -209,7 +214,7 @@ class DataLoader:
     def _default_workers(self) -> int:
         if self.reader.streamed:
             return 1
-        return 0 if self.reader.batched else worker_count()
+        return 0 if is_in_memory(self.data) else worker_count()
 
     def _on_host(self, part: Any) -> Any:
         """Arrays as NumPy arrays, whose integers the device can hold."""

@@ -100,6 +100,11 @@ class Observations:
         """Whether `many` is one call, faster than one for each observation; else threads of a loader call `one`."""
         return False
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether a batch is there at once, so that threads of a loader would gain nothing."""
+        return self.batched
+
     def source(self, i: int) -> str | None:
         """The file that observation `i` comes from, None where it is from none: errors name it."""
         return None
@@ -207,12 +212,15 @@ def parts_of(data: Any) -> list[Any]:
 
 def is_batched(data: Any) -> bool:
     """Whether a batch of `data` is best read by one call: of arrays, tables, and what is in memory as a list."""
-    return all(map(_is_batched, parts_of(data)))
+    return all(part.batched if isinstance(part, Observations) else _in_memory(part) for part in parts_of(data))
 
 
-def _is_batched(part: Any) -> bool:
-    if isinstance(part, Observations):
-        return part.batched
+def is_in_memory(data: Any) -> bool:
+    """Whether a batch of `data` is there at once."""
+    return all(part.in_memory if isinstance(part, Observations) else _in_memory(part) for part in parts_of(data))
+
+
+def _in_memory(part: Any) -> bool:
     return is_array(part) or isinstance(part, (list, range, str)) or rows_reader(part) is not None
 
 

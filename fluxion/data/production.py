@@ -21,10 +21,16 @@ class Maker:
     """Makes the batches of one epoch, each of a piece of the plan; those that cannot be read go to `skipped`."""
 
     def __init__(
-        self, reader: Reader, transform: Any, place: Placement, seed_and_epoch: tuple[int, int], skipped: dict[int, str]
+        self,
+        reader: Reader,
+        transform: Any,
+        place: Placement,
+        seed_and_epoch: tuple[int, int],
+        skipped: dict[int, str],
+        sharded: bool,
     ) -> None:
         self.reader, self.transform, self.place = reader, transform, place
-        self.seed_and_epoch, self.skipped = seed_and_epoch, skipped
+        self.seed_and_epoch, self.skipped, self.sharded = seed_and_epoch, skipped, sharded
 
     def make(self, piece: Piece) -> Made:
         """The number of a batch and the batch; None in its place if none of its observations could be read."""
@@ -46,6 +52,8 @@ class Maker:
         if not read.all():
             self.skipped |= {lost.index: str(lost.error) for lost in observations if isinstance(lost, Skipped)}
             if not read.any():
+                if self.sharded:  # the other processes have a batch, and wait for this one's
+                    raise observations[0].error
                 return piece.number, None
             padded = piece.valid is not None
             rows = np.where(read, np.arange(len(read)), read.argmax()) if padded else np.flatnonzero(read)

@@ -14,6 +14,7 @@ from fluxion.data.observations import (
     getobs,
     is_array,
     is_batched,
+    is_in_memory,
     numobs,
     over_parts,
     positions,
@@ -55,6 +56,10 @@ class ObsView(Observations):
     @property
     def batched(self) -> bool:
         return is_batched(self.data)
+
+    @property
+    def in_memory(self) -> bool:
+        return is_in_memory(self.data)
 
     def source(self, i: int) -> str | None:
         return source_of(self.data, int(self.indices[i]))
@@ -103,6 +108,10 @@ class MappedObs(Observations):
     @property
     def batched(self) -> bool:
         return self.takes_batches
+
+    @property
+    def in_memory(self) -> bool:
+        return self.takes_batches and is_in_memory(self.data)
 
     def source(self, i: int) -> str | None:
         return source_of(self.data, i)
