@@ -122,6 +122,7 @@ def test_blank_lines_are_left_out(write):
         ),
         (bytes(range(256)) * 10, "line 2 is not UTF-8|line 1 is not UTF-8|columns are named"),
         ('a,b\n1,"x\n3,4\n', "this is no CSV file that Polars reads|line 2"),
+        ('a,"b"c,d\n1,2,3\n', "the quotes in its first line make no sense at 'bc'"),
         (b"PAR1 and nothing else", "this is no Parquet file that Polars reads"),
     ],
 )
@@ -130,6 +131,25 @@ def test_damaged_files(write, content, text):
     with pytest.raises(CorruptFileError, match=text) as caught:
         table(path)
     assert caught.value.path == str(path) and str(path) in str(caught.value)
+
+
+def test_files_that_polars_panics_at(write, monkeypatch):
+    def panic(*args, **options):
+        raise pl.exceptions.PanicException("assertion failed")
+
+    monkeypatch.setattr(pl, "read_csv", panic)
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(CorruptFileError, match="this is no CSV file that Polars reads: assertion failed"):
+        table(write("a,b\n1,2\n"))
+    with pytest.raises(CorruptFileError, match="this is no Parquet file that Polars reads: assertion failed"):
+        table(write("PAR1", "data.parquet"))
+
+
+def test_a_column_without_a_name(write):
+    path = write(",a\n0,5\n1,6\n")  # as pandas writes the index of a frame
+    assert columns(path) == {"": [0, 1], "a": [5, 6]}
+    assert columns(path, drop=[""]) == {"a": [5, 6]}
+    assert table({"": [0, 1], "a": [5, 6]}, scale=None)[:].tolist() == [[0, 5], [1, 6]]
 
 
 def test_files_without_rows(write):

@@ -65,7 +65,7 @@ def prepared(frame: Any, numbers: Sequence[str], kinds: dict[str, str]) -> Any:
     """
     columns = [_number(frame[name]) for name in numbers]
     columns += [_category(frame[name], kind) for name, kind in kinds.items()]
-    return polars().DataFrame(columns)
+    return polars().DataFrame({column.name: column for column in columns})  # a list would rename what has no name
 
 
 def matrix(frame: Any, expressions: list[Any], dtype: Any) -> np.ndarray:

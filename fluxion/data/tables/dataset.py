@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxion.data.buffers import aligned_empty
 from fluxion.data.checks import whole_number
 from fluxion.data.draws import shuffled
 from fluxion.data.observations import Observations, getobs
@@ -93,8 +94,8 @@ class Table(Observations):
         if not self.encoder.onehot:
             return numeric, codes
         width, known = numeric.shape[1], codes > 0
-        features = np.zeros((len(codes), width + self._onehot_starts[-1]), np.float32)
-        features[:, :width] = numeric
+        features = aligned_empty((len(codes), width + self._onehot_starts[-1]), np.float32)
+        features[:, :width], features[:, width:] = numeric, 0
         places = np.arange(len(codes))[:, None] * features.shape[1] + (width - 1) + self._onehot_starts[:-1] + codes
         features.reshape(-1)[places[known]] = 1
         return features

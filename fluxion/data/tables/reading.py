@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from fluxion.data.errors import CorruptFileError
-from fluxion.data.tables.names import check_names
+from fluxion.data.tables.names import check_names, listed
 
 SAMPLE = 10_000  # rows that the types of columns are guessed from; the others are read with these types
 BLOCK = 1 << 24
@@ -102,7 +102,7 @@ def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection
         if frame is None or any(_came_late(frame[name]) for name in frame.columns if name not in text):
             given = {name: pl.Categorical for name in text if name in options["columns"]}
             frame = pl.read_csv(path, infer_schema_length=None, schema_overrides=given, **options)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _corrupt(path, form, error) from None
     return _without_blank_lines(path, form, frame, len(names))
 
@@ -112,6 +112,9 @@ def _types(path: str, options: dict[str, Any], text: Collection[str]) -> dict[st
     pl = polars()
     form = {name: value for name, value in options.items() if name != "columns"}
     sample = pl.scan_csv(path, infer_schema_length=SAMPLE, **form).collect_schema()
+    lacking = [name for name in options["columns"] if name not in sample]
+    if lacking:  # broken quotes, which Python's parser takes in another way
+        raise pl.exceptions.ColumnNotFoundError(f"the quotes in its first line make no sense at {listed(lacking)}")
     first = pl.scan_csv(path, infer_schema_length=FIRST, try_parse_dates=True, **form).collect_schema()
     types = {}
     for name in options["columns"]:
@@ -182,7 +185,7 @@ def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, record
 
 
-def _corrupt(path: str, form: CsvFormat, error: Exception) -> Exception:
+def _corrupt(path: str, form: CsvFormat, error: BaseException) -> BaseException:
     """An error that names the line, where it can be found; `error` itself where the system cannot read the file."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
