@@ -1,7 +1,8 @@
-"""Checks of the numbers that the functions of this package take."""
+"""Checks of what the functions of this package take, and values as errors show them."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -22,3 +23,14 @@ def one_of(function: str, name: str, value: Any, options: tuple[Any, ...]) -> An
     if not any(value is option or (isinstance(value, str) and value == option) for option in options):
         raise ValueError(f"{function} takes {', '.join(map(repr, options))} as {name}, got {value!r}")
     return value
+
+
+def listed(values: Iterable[Any], most: int = 8) -> str:
+    """The first `most` values as one line.
+
+    >>> listed("abc", most=2)
+    "'a', 'b' and 1 more"
+    """
+    values = list(values)
+    rest = f" and {len(values) - most} more" if len(values) > most else ""
+    return ", ".join(map(repr, values[:most])) + rest

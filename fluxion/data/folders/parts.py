@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.data.checks import one_of, whole_number
-from fluxion.data.folders.labels import shown
+from fluxion.data.checks import listed, one_of, whole_number
 from fluxion.data.folders.listing import subfolders
 from fluxion.data.keys import sample_keys, uniforms
 
@@ -59,7 +58,7 @@ def part_folders(function: str, folder: str, follow_links: bool) -> dict[str, st
 def folder_of(function: str, folder: str, found: dict[str, str], part: str) -> str:
     """The folder of a part; an error if there is none."""
     if part not in found:
-        there = f"it has {shown([os.path.basename(path) for path in found.values()])}" if found else "it has none"
+        there = f"it has {listed([os.path.basename(path) for path in found.values()])}" if found else "it has none"
         raise ValueError(
             f"{function}: subset={part!r} without validation_split reads a folder {' or '.join(FOLDERS[part])} in "
             f"{folder!r}, but {there}; validation_split=0.2 draws a validation part from all files"
@@ -71,7 +70,7 @@ def refuse_parts_as_classes(function: str, folder: str, classes: Sequence[str]) 
     """Raises a ValueError if all folders are named as parts are: they would be taken for classes."""
     if classes and all(name.lower() in SPLIT_NAMES for name in classes):
         raise ValueError(
-            f"{function}: the folders in {folder!r} are parts ({shown(classes)}), not classes; read one by "
+            f"{function}: the folders in {folder!r} are parts ({listed(classes)}), not classes; read one by "
             f'{os.path.join(folder, classes[0])!r} as the folder, or by subset="training", "validation", "test" '
             f'or "both" without validation_split'
         )

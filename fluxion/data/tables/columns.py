@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fluxion.data.checks import listed
 from fluxion.data.tables.frames import kind_of
-from fluxion.data.tables.names import listed
 from fluxion.data.tables.reading import polars
 
 DAY = 86_400_000_000  # microseconds

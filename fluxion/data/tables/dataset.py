@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 
 from fluxion.data.buffers import aligned_empty
-from fluxion.data.checks import whole_number
+from fluxion.data.checks import listed, one_of, whole_number
 from fluxion.data.draws import shuffled
 from fluxion.data.observations import Observations, getobs
 from fluxion.data.tables.columns import CategoryColumn, category_kind, fit_categories, fit_numbers, prepared
 from fluxion.data.tables.encoder import TableEncoder
 from fluxion.data.tables.frames import frame_of, kind_of
-from fluxion.data.tables.names import check_names, listed
+from fluxion.data.tables.names import check_names
 from fluxion.data.tables.reading import MISSING, CsvFormat, header
 from fluxion.random import Generator
 
 ONEHOT_LIMIT = 1000  # categories of a column that are taken for a name, an id or a text without being asked for
+FUNCTION = "table"
 SUBSETS = ("training", "validation", "both")
 
 
@@ -166,9 +167,9 @@ def table(
     [0.0, 0.0, 0.0]
     """
     csv = CsvFormat() if csv is None else csv
-    _one_of("categorical_as", categorical_as, ("onehot", "codes"))
-    _one_of("scale", scale, ("standard", "minmax", None))
-    _one_of("missing", missing, ("mean", "median"))
+    one_of(FUNCTION, "categorical_as", categorical_as, ("onehot", "codes"))
+    one_of(FUNCTION, "scale", scale, ("standard", "minmax", None))
+    one_of(FUNCTION, "missing", missing, ("mean", "median"))
     if max_categories is not None:
         whole_number("max_categories", max_categories, 1)
     targets = _names("target", [target] if isinstance(target, str) else target or ())
@@ -232,11 +233,6 @@ def csv_dataset(
     return table(path, drop=drop, csv=csv, **options)
 
 
-def _one_of(name: str, value: Any, options: Sequence[Any]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} is {' or '.join(map(repr, options))}, got {value!r}")
-
-
 def _names(where: str, names: Any) -> tuple[str, ...]:
     if isinstance(names, str) or not all(isinstance(name, str) for name in names):
         raise TypeError(f"{where}= takes a list of names of columns, got {names!r}")
@@ -288,7 +284,7 @@ def _split(rows: int, part: float | None, subset: str | None, seed: int | None) 
         raise ValueError(f"validation_split= and subset= go together, got {part!r} and {subset!r}")
     if part is None:
         return np.arange(rows), None
-    _one_of("subset", subset, SUBSETS)
+    one_of(FUNCTION, "subset", subset, SUBSETS)
     if not isinstance(part, (float, np.floating)) or not 0 < part < 1:
         raise ValueError(f"validation_split is a fraction between 0 and 1, as in validation_split=0.2, got {part!r}")
     if seed is None and subset != "both":

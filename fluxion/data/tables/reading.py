@@ -13,8 +13,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from fluxion.data.checks import listed
 from fluxion.data.errors import CorruptFileError
-from fluxion.data.tables.names import check_names, listed
+from fluxion.data.tables.names import check_names
 
 SAMPLE = 10_000  # rows that the types of columns are guessed from; the others are read with these types
 BLOCK = 1 << 24
