@@ -52,6 +52,8 @@ def test_separators_missing_values_and_columns(write):
         csv_dataset(path, separator=";", columns=["e"])
     with pytest.raises(ValueError, match="separator= is one ASCII character"):
         csv_dataset(path, separator="::")
+    with pytest.raises(ValueError, match="separator= is one ASCII character"):
+        csv_dataset(path, separator="")
     with pytest.raises(TypeError, match="null_values= are strings"):
         csv_dataset(path, null_values=[-1])
     with pytest.raises(ValueError, match=r"no column of .* is left to be read"):
@@ -143,6 +145,13 @@ def test_files_that_polars_panics_at(write, monkeypatch):
         table(write("a,b\n1,2\n"))
     with pytest.raises(CorruptFileError, match="this is no Parquet file that Polars reads: assertion failed"):
         table(write("PAR1", "data.parquet"))
+
+
+def test_the_separator_is_that_of_the_name(write):
+    assert columns(write("a\tb\n1\t2\n", "data.tsv")) == columns(write("a,b\n1,2\n", "data.txt"))
+    assert columns(write("a,b\n1,2\n", "data.tsv"), separator=",") == {"a": [1], "b": [2]}
+    with pytest.raises(ValueError, match=r"target= names the column 'b'.* it has 'a;b' alone; .* separator="):
+        csv_dataset(write("a;b\n1;2\n"), target="b")
 
 
 def test_a_column_without_a_name(write):

@@ -174,6 +174,8 @@ def test_dicts_of_arrays():
         (3, TypeError, r"a table is the path of a .csv, .tsv or .parquet file, a table of Polars.*got int"),
         ({"a": [1, "x"]}, TypeError, "the column 'a' does not hold values of one kind"),
         (pd.DataFrame({"a": [1, "x"]}), TypeError, "the column 'a' does not hold values of one kind"),
+        ({"a": 30}, TypeError, r"a column has a value for each row, as in {'a': \[30\]}, got 30"),
+        ({"a": "Ulm"}, TypeError, r"a column has a value for each row, as in {'a': \['Ulm'\]}, got 'Ulm'"),
         ({"a": [1, 2], "b": [1]}, ValueError, r"the columns of a table are of one length, got {'a': 2, 'b': 1}"),
         ({1: [1]}, TypeError, "columns have names, got 1 of type int"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "the table has 2 columns named 'a'"),

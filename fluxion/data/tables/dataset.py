@@ -17,7 +17,7 @@ from fluxion.data.tables.columns import CategoryColumn, category_kind, fit_categ
 from fluxion.data.tables.encoder import TableEncoder
 from fluxion.data.tables.frames import frame_of, kind_of
 from fluxion.data.tables.names import check_names
-from fluxion.data.tables.reading import MISSING, CsvFormat, header
+from fluxion.data.tables.reading import MISSING, CsvFormat, header, usual_separator
 from fluxion.random import Generator
 
 ONEHOT_LIMIT = 1000  # categories of a column that are taken for a name, an id or a text without being asked for
@@ -198,7 +198,7 @@ def table(
 def csv_dataset(
     path: str | os.PathLike[str],
     *,
-    separator: str = ",",
+    separator: str | None = None,
     null_values: Sequence[str] = MISSING,
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),
@@ -206,7 +206,7 @@ def csv_dataset(
 ) -> Any:
     """The rows of a CSV file as arrays that a model trains on; the same as `table`, whose options it takes.
 
-    separator    the character between values
+    separator    the character between values; where it is None a comma, or a tab in files whose names end in .tsv
     null_values  what stands for a missing value
     columns      the columns to read, the target included; all but those in `drop` where it is None
 
@@ -224,8 +224,9 @@ def csv_dataset(
     >>> train
     Table of 2 rows: 3 features, target: price
     """
-    csv = CsvFormat(separator, tuple(null_values))
     path = os.fspath(path)
+    separator = usual_separator(path) or "," if separator is None else separator
+    csv = CsvFormat(separator, tuple(null_values))
     if columns is not None:
         found = header(path, csv)
         check_names("columns=", columns, found)

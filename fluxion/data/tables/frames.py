@@ -92,6 +92,8 @@ def _of_columns(columns: list[tuple[Any, Any]]) -> Any:
 
 def _series(name: str, values: Any) -> Any:
     pl = polars()
+    if np.isscalar(values):
+        raise TypeError(f"a column has a value for each row, as in {{{name!r}: [{values!r}]}}, got {values!r}")
     try:
         if hasattr(values, "iloc"):
             return pl.from_pandas(values).alias(name)

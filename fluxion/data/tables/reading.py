@@ -53,18 +53,22 @@ class CsvFormat:
 
     def of(self, path: str) -> CsvFormat:
         """The format with the usual separator of files named so, where none was given."""
-        name = path.lower().removesuffix(".gz")
-        usual = {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(name)[1])
-        if self.separator is None and usual is None:
+        separator = self.separator or usual_separator(path)
+        if separator is None:
             raise ValueError(
                 f"{path} ends neither in .csv or .tsv (or these with .gz) nor in .parquet; "
                 f"fx.data.csv_dataset(path, separator=...) reads text files of any name"
             )
-        return dataclasses.replace(self, separator=self.separator or usual)
+        return dataclasses.replace(self, separator=separator)
 
     def options(self) -> dict[str, Any]:
         """The format in the words of Polars."""
         return {"separator": self.separator, "null_values": list(self.null_values)}
+
+
+def usual_separator(path: str) -> str | None:
+    """What stands between values in files whose names end like this; None where that is not usual."""
+    return {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(path.lower().removesuffix(".gz"))[1])
 
 
 def header(path: str, form: CsvFormat) -> list[str]:
