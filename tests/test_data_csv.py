@@ -123,6 +123,7 @@ def test_blank_lines_are_left_out(write):
             r"line 2 is not UTF-8 text \(byte 0xe9 in line 2\)|line 2 is not UTF-8 text \(byte 0xe9\)",
         ),
         (bytes(range(256)) * 10, "line 2 is not UTF-8|line 1 is not UTF-8|columns are named"),
+        ("a,b\n1,2\n".encode("utf-16"), "line 1 is not UTF-8 text"),
         ('a,b\n1,"x\n3,4\n', "this is no CSV file that Polars reads|line 2"),
         ('a,"b"c,d\n1,2,3\n', "the quotes in its first line make no sense at 'bc'"),
         (b"PAR1 and nothing else", "this is no Parquet file that Polars reads"),

@@ -163,6 +163,11 @@ def test_all_kinds_of_tables_give_the_same(tmp_path):
         same(wanted.encode(kind), wanted)
 
 
+def test_rows_begin_where_a_device_takes_them_without_a_copy():
+    data = table({"a": ["x", "y", "z"] * 50, "b": range(150)})
+    assert all(data[start:].ctypes.data % 64 == 0 for start in range(100))
+
+
 def test_dicts_of_arrays():
     data = table({"a": np.arange(3), "b": jnp.arange(3.0), "c": pd.Series([1, 2, 3]), "d": pa.array([1, 2, 3])})
     np.testing.assert_allclose(data[:], np.tile(np.array([[-1], [0], [1]]) * 1.5**0.5, 4), rtol=1e-6)

@@ -18,6 +18,15 @@ def whole_number(name: str, value: Any, least: int, most: int | None = None) -> 
     return int(value)
 
 
+def fraction(name: str, value: Any) -> float:
+    """`value` as a float, if it lies between 0 and 1; TypeError or ValueError otherwise."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name} is a fraction between 0 and 1, as in {name}=0.2, got {value!r}")
+    if not 0 < value < 1:
+        raise ValueError(f"{name} is a fraction between 0 and 1, as in {name}=0.2, got {value!r}")
+    return float(value)
+
+
 def one_of(function: str, name: str, value: Any, options: tuple[Any, ...]) -> Any:
     """`value`, if it is one of the options; ValueError otherwise."""
     if not any(value is option or (isinstance(value, str) and value == option) for option in options):

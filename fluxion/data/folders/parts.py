@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.data.checks import listed, one_of, whole_number
+from fluxion.data.checks import fraction, listed, one_of, whole_number
 from fluxion.data.folders.listing import subfolders
 from fluxion.data.keys import sample_keys, uniforms
 
@@ -25,10 +25,7 @@ def wanted_parts(function: str, subset: str | None, validation_split: float | No
     whole_number("seed", seed, least=0)
     one_of(function, "subset", subset, (*FOLDERS, "both", None))
     if validation_split is not None:
-        if isinstance(validation_split, bool) or not isinstance(validation_split, (int, float)):
-            raise TypeError(f"{function} takes a fraction as validation_split, got {validation_split!r}")
-        if not 0 < validation_split < 1:
-            raise ValueError(f"{function}: validation_split lies between 0 and 1, got {validation_split}")
+        fraction("validation_split", validation_split)
         if subset in (None, "test"):
             raise ValueError(
                 f'{function}: validation_split={validation_split} needs subset="training", "validation" or "both", '

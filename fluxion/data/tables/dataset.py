@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fluxion.data.buffers import aligned_empty
-from fluxion.data.checks import listed, one_of, whole_number
+from fluxion.data.checks import fraction, listed, one_of, whole_number
 from fluxion.data.draws import shuffled
 from fluxion.data.observations import Observations, getobs
 from fluxion.data.tables.columns import CategoryColumn, category_kind, fit_categories, fit_numbers, prepared
@@ -286,8 +286,7 @@ def _split(rows: int, part: float | None, subset: str | None, seed: int | None) 
     if part is None:
         return np.arange(rows), None
     one_of(FUNCTION, "subset", subset, SUBSETS)
-    if not isinstance(part, (float, np.floating)) or not 0 < part < 1:
-        raise ValueError(f"validation_split is a fraction between 0 and 1, as in validation_split=0.2, got {part!r}")
+    part = fraction("validation_split", part)
     if seed is None and subset != "both":
         raise ValueError(f"subset={subset!r} needs seed=, so that the other part, from another call, is the rest")
     order = shuffled(rows, None if seed is None else Generator(seed))

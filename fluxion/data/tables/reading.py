@@ -154,7 +154,7 @@ def _without_blank_lines(path: str, form: CsvFormat, frame: Any, fields: int) ->
         return frame
     problem, blank = _look(path, form)
     if problem:
-        raise CorruptFileError(path, problem)
+        raise CorruptFileError(path, _foreign_line(path) or problem)
     return frame[np.delete(np.arange(len(frame)), blank)] if blank else frame
 
 
