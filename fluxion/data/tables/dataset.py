@@ -309,7 +309,8 @@ def _refuse_names(columns: Sequence[CategoryColumn]) -> None:
             raise ValueError(
                 f"the column {column.name!r} has {len(column.categories)} different values, too many for one feature "
                 f"each; leave it out by drop=[{column.name!r}], keep the most frequent ones by max_categories=100, "
-                f"or take categorical_as='codes' and an Embedding"
+                f"or take categorical_as='codes' and an Embedding; if it should hold numbers, "
+                f"numeric=[{column.name!r}] finds the row that does not"
             )
 
 
