@@ -128,18 +128,20 @@ def _numerals(function: str, count: int) -> list[str]:
 
 def _from_folders(search: Search, folder: str) -> Labelled:
     classes = subfolders(folder, search.follow_links)
-    pairs = [
-        (file, name)
-        for name in classes
-        for file in files_below(os.path.join(folder, name), search.follow_links, search.extensions)
-    ]
-    if not classes and files_below(folder, search.follow_links, search.extensions):
+    files = files_below(folder, search.follow_links, search.extensions)
+    if not classes and files:
         raise ValueError(
             f"{search.function}: {folder!r} has files but no folders, which would be the classes; say what the labels "
             f'are, as in labels=r"(cat|dog)\\..*" for names like cat.0.jpg, or leave them out by label_mode=None'
         )
-    if not pairs:
+    of_class: dict[str, list[str]] = {name: [] for name in classes}
+    for file in files:
+        name, inside, _ = file.removeprefix(os.path.join(folder, "")).partition(os.sep)
+        if inside:
+            of_class[name].append(file)
+    if not any(of_class.values()):
         raise without_files(search.function, [folder], search.extensions)
+    pairs = [(file, name) for name in classes for file in of_class[name]]
     return Labelled([file for file, _ in pairs], [name for _, name in pairs], classes)
 
 
