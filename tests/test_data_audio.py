@@ -86,6 +86,7 @@ def test_chunks_around_the_samples():
         (wav(b"", rate=0), "its format says 0 Hz, 1 channels"),
         (wav(struct.pack("<d", 1e300), 3, bits=64), "it has samples that are infinite or not a number"),
         (wav(struct.pack("<f", np.nan), 3, bits=32), "it has samples that are infinite or not a number"),
+        (wav(struct.pack("<Q", 0x7FF0000000000001), 3, bits=64), "it has samples that are infinite or not a number"),
         (b"RIFF\0\0\0\0WAVEdata\0\0\0\0", "its samples come before their format"),
     ],
 )

@@ -52,6 +52,8 @@ def test_separators_missing_values_and_columns(write):
         csv_dataset(path, separator=";", columns=["e"])
     with pytest.raises(ValueError, match="separator= is one ASCII character"):
         csv_dataset(path, separator="::")
+    with pytest.raises(ValueError, match="separator= is one ASCII character"):
+        csv_dataset(path, separator="")
     with pytest.raises(TypeError, match="null_values= are strings"):
         csv_dataset(path, null_values=[-1])
     with pytest.raises(ValueError, match=r"no column of .* is left to be read"):
@@ -121,7 +123,9 @@ def test_blank_lines_are_left_out(write):
             r"line 2 is not UTF-8 text \(byte 0xe9 in line 2\)|line 2 is not UTF-8 text \(byte 0xe9\)",
         ),
         (bytes(range(256)) * 10, "line 2 is not UTF-8|line 1 is not UTF-8|columns are named"),
+        ("a,b\n1,2\n".encode("utf-16"), "line 1 is not UTF-8 text"),
         ('a,b\n1,"x\n3,4\n', "this is no CSV file that Polars reads|line 2"),
+        ('a,"b"c,d\n1,2,3\n', "the quotes in its first line make no sense at 'bc'"),
         (b"PAR1 and nothing else", "this is no Parquet file that Polars reads"),
     ],
 )
@@ -130,6 +134,32 @@ def test_damaged_files(write, content, text):
     with pytest.raises(CorruptFileError, match=text) as caught:
         table(path)
     assert caught.value.path == str(path) and str(path) in str(caught.value)
+
+
+def test_files_that_polars_panics_at(write, monkeypatch):
+    def panic(*args, **options):
+        raise pl.exceptions.PanicException("assertion failed")
+
+    monkeypatch.setattr(pl, "read_csv", panic)
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    with pytest.raises(CorruptFileError, match="this is no CSV file that Polars reads: assertion failed"):
+        table(write("a,b\n1,2\n"))
+    with pytest.raises(CorruptFileError, match="this is no Parquet file that Polars reads: assertion failed"):
+        table(write("PAR1", "data.parquet"))
+
+
+def test_the_separator_is_that_of_the_name(write):
+    assert columns(write("a\tb\n1\t2\n", "data.tsv")) == columns(write("a,b\n1,2\n", "data.txt"))
+    assert columns(write("a,b\n1,2\n", "data.tsv"), separator=",") == {"a": [1], "b": [2]}
+    with pytest.raises(ValueError, match=r"target= names the column 'b'.* it has 'a;b' alone; .* separator="):
+        csv_dataset(write("a;b\n1;2\n"), target="b")
+
+
+def test_a_column_without_a_name(write):
+    path = write(",a\n0,5\n1,6\n")  # as pandas writes the index of a frame
+    assert columns(path) == {"": [0, 1], "a": [5, 6]}
+    assert columns(path, drop=[""]) == {"a": [5, 6]}
+    assert table({"": [0, 1], "a": [5, 6]}, scale=None)[:].tolist() == [[0, 5], [1, 6]]
 
 
 def test_files_without_rows(write):

@@ -186,9 +186,21 @@ def test_what_cannot_be_a_data_set(tmp_path, monkeypatch):
         ),
         ({"validation_split": 0.2}, ValueError, 'validation_split=0.2 needs subset="training", "validation" or "both"'),
         ({"validation_split": 0.2, "subset": "test"}, ValueError, "got subset='test'"),
-        ({"validation_split": 1.5, "subset": "both"}, ValueError, "validation_split lies between 0 and 1, got 1.5"),
-        ({"validation_split": 1, "subset": "both"}, ValueError, "validation_split lies between 0 and 1, got 1"),
-        ({"validation_split": "a", "subset": "both"}, TypeError, "takes a fraction as validation_split, got 'a'"),
+        (
+            {"validation_split": 1.5, "subset": "both"},
+            ValueError,
+            "validation_split is a fraction between 0 and 1, .*, got 1.5",
+        ),
+        (
+            {"validation_split": 1, "subset": "both"},
+            ValueError,
+            "validation_split is a fraction between 0 and 1, .*, got 1",
+        ),
+        (
+            {"validation_split": "a", "subset": "both"},
+            TypeError,
+            "validation_split is a fraction between 0 and 1, .*, got 'a'",
+        ),
         ({"validation_split": 0.01, "subset": "both"}, ValueError, "of 20 files leaves a part without files"),
         ({"seed": None}, TypeError, "seed is a whole number, got None"),
         ({"seed": -1}, ValueError, "seed must be at least 0, got -1"),
@@ -277,8 +289,8 @@ def test_links(tmp_path):
     without = text_dataset_from_directory(tmp_path / "data")
     assert names(without, tmp_path / "data") == ["a/1.txt", "a/file.txt", "b/1.txt"]
     followed = text_dataset_from_directory(tmp_path / "data", follow_links=True)
-    assert followed.class_names == ["a", "b", "c"] and "c/2.txt" in names(followed, tmp_path / "data")
-    assert len(followed) == len(set(followed.files)) < 10
+    assert names(followed, tmp_path / "data") == ["a/1.txt", "a/file.txt", "b/1.txt", "c/2.txt"]
+    assert followed.class_names == ["a", "b", "c"] and followed.labels.tolist() == [0, 0, 1, 2]
     tree(tmp_path, "links/")
     (tmp_path / "links/c").symlink_to(tmp_path / "elsewhere/c")
     with pytest.raises(ValueError, match="links to folders are followed with follow_links=True"):

@@ -163,6 +163,11 @@ def test_all_kinds_of_tables_give_the_same(tmp_path):
         same(wanted.encode(kind), wanted)
 
 
+def test_rows_begin_where_a_device_takes_them_without_a_copy():
+    data = table({"a": ["x", "y", "z"] * 50, "b": range(150)})
+    assert all(data[start:].ctypes.data % 64 == 0 for start in range(100))
+
+
 def test_dicts_of_arrays():
     data = table({"a": np.arange(3), "b": jnp.arange(3.0), "c": pd.Series([1, 2, 3]), "d": pa.array([1, 2, 3])})
     np.testing.assert_allclose(data[:], np.tile(np.array([[-1], [0], [1]]) * 1.5**0.5, 4), rtol=1e-6)
@@ -174,6 +179,8 @@ def test_dicts_of_arrays():
         (3, TypeError, r"a table is the path of a .csv, .tsv or .parquet file, a table of Polars.*got int"),
         ({"a": [1, "x"]}, TypeError, "the column 'a' does not hold values of one kind"),
         (pd.DataFrame({"a": [1, "x"]}), TypeError, "the column 'a' does not hold values of one kind"),
+        ({"a": 30}, TypeError, r"a column has a value for each row, as in {'a': \[30\]}, got 30"),
+        ({"a": "Ulm"}, TypeError, r"a column has a value for each row, as in {'a': \['Ulm'\]}, got 'Ulm'"),
         ({"a": [1, 2], "b": [1]}, ValueError, r"the columns of a table are of one length, got {'a': 2, 'b': 1}"),
         ({1: [1]}, TypeError, "columns have names, got 1 of type int"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), ValueError, "the table has 2 columns named 'a'"),
@@ -323,13 +330,17 @@ def test_codes_feed_embeddings():
         ({"drop": "price"}, TypeError, "drop= takes a list of names of columns, got 'price'"),
         ({"target": [1]}, TypeError, "target= takes a list of names"),
         ({"numeric": ["area"], "categorical": ["area"]}, ValueError, "numeric= and categorical= both name 'area'"),
-        ({"categorical_as": "one"}, ValueError, "categorical_as is 'onehot' or 'codes', got 'one'"),
-        ({"scale": "robust"}, ValueError, "scale is 'standard' or 'minmax' or None, got 'robust'"),
-        ({"missing": "zero"}, ValueError, "missing is 'mean' or 'median', got 'zero'"),
+        ({"categorical_as": "one"}, ValueError, "table takes 'onehot', 'codes' as categorical_as, got 'one'"),
+        ({"scale": "robust"}, ValueError, "table takes 'standard', 'minmax', None as scale, got 'robust'"),
+        ({"missing": "zero"}, ValueError, "table takes 'mean', 'median' as missing, got 'zero'"),
         ({"max_categories": 0}, ValueError, "max_categories must be at least 1"),
         ({"validation_split": 0.2}, ValueError, "validation_split= and subset= go together, got 0.2 and None"),
         ({"subset": "both"}, ValueError, "validation_split= and subset= go together, got None and 'both'"),
-        ({"subset": "test", "validation_split": 0.2}, ValueError, "subset is 'training' or 'validation' or 'both'"),
+        (
+            {"subset": "test", "validation_split": 0.2},
+            ValueError,
+            "table takes 'training', 'validation', 'both' as subset",
+        ),
         ({"subset": "both", "validation_split": 2}, ValueError, "validation_split is a fraction between 0 and 1, as"),
         ({"subset": "both", "validation_split": 1e-9}, ValueError, "of 300 rows leaves a part without rows"),
         ({"subset": "training", "validation_split": 0.2}, ValueError, "subset='training' needs seed="),

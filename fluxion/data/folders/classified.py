@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.data.checks import one_of
+from fluxion.data.checks import listed, one_of
 from fluxion.data.folders.files import ClassifiedFiles, FileDataset
 from fluxion.data.folders.labels import (
     Labelled,
@@ -18,7 +18,6 @@ from fluxion.data.folders.labels import (
     labelled,
     names_of_classes,
     numbers,
-    shown,
 )
 from fluxion.data.folders.listing import checked_extensions, existing, subfolders, without_files
 from fluxion.data.folders.parts import drawn, folder_of, part_folders, refuse_parts_as_classes, wanted_parts
@@ -101,7 +100,7 @@ def _in_folders(search: Search, folder: str, wanted: Sequence[str], chosen: Sequ
         strange = sorted(set(part.classes) - set(found[first].classes))
         if strange:
             raise ValueError(
-                f"{search.function}: {place!r} has classes that {first!r} lacks: {shown(strange)}; "
+                f"{search.function}: {place!r} has classes that {first!r} lacks: {listed(strange)}; "
                 f"class_names= chooses the classes to read"
             )
     return [_of_classes(search, found[place], names, place) for place in folders.values()]

@@ -13,9 +13,7 @@ from fluxion.kernels.resample import resample
 
 FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos": "LANCZOS"}
 RESIZES = ("stretch", "crop", "pad")
-DECODED = (
-    2.0  # how many times larger than wanted a scaled decode is; measured, that moves a pixel by 1 of 255 on average
-)
+DECODED = 2.0  # times the wanted size, at least, for a scaled decode: that moves a pixel by 1 of 255 on average
 Box = tuple[float, float, float, float]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fluxion.data.checks import listed
 from fluxion.data.folders.listing import files_below, subfolders, without_files
 
 MOST_CLASSES = 1_000_000
@@ -73,7 +74,7 @@ def encoder(function: str, label_mode: str, class_names: Sequence[str]) -> Calla
     count = len(class_names)
     if label_mode == "binary" and count != 2:
         raise ValueError(
-            f'{function}: label_mode="binary" needs two classes, got {count} ({shown(class_names)}); '
+            f'{function}: label_mode="binary" needs two classes, got {count} ({listed(class_names)}); '
             f'label_mode="onehot" and "int" take any number'
         )
     if label_mode in ("int", "binary"):
@@ -125,25 +126,22 @@ def _numerals(function: str, count: int) -> list[str]:
     return [str(number) for number in range(count)]
 
 
-def shown(names: Sequence[str]) -> str:
-    """A few of the names, for an error."""
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-
-
 def _from_folders(search: Search, folder: str) -> Labelled:
     classes = subfolders(folder, search.follow_links)
-    pairs = [
-        (file, name)
-        for name in classes
-        for file in files_below(os.path.join(folder, name), search.follow_links, search.extensions)
-    ]
-    if not classes and files_below(folder, search.follow_links, search.extensions):
+    files = files_below(folder, search.follow_links, search.extensions)
+    if not classes and files:
         raise ValueError(
             f"{search.function}: {folder!r} has files but no folders, which would be the classes; say what the labels "
             f'are, as in labels=r"(cat|dog)\\..*" for names like cat.0.jpg, or leave them out by label_mode=None'
         )
-    if not pairs:
+    of_class: dict[str, list[str]] = {name: [] for name in classes}
+    for file in files:
+        name, inside, _ = file.removeprefix(os.path.join(folder, "")).partition(os.sep)
+        if inside:
+            of_class[name].append(file)
+    if not any(of_class.values()):
         raise without_files(search.function, [folder], search.extensions)
+    pairs = [(file, name) for name in classes for file in of_class[name]]
     return Labelled([file for file, _ in pairs], [name for _, name in pairs], classes)
 
 
@@ -162,7 +160,7 @@ def _from_names(search: Search, files: list[str]) -> list[Label]:
     if others:
         raise ValueError(
             f"{search.function}: the name of {len(others)} of {len(files)} files gives no class by "
-            f"labels={search.labels!r}, such as {shown(others)}"
+            f"labels={search.labels!r}, such as {listed(others)}"
         )
     return [match.group(1) for match in matches if match]
 
@@ -205,6 +203,6 @@ def _chosen(function: str, found: Labelled, chosen: Sequence[str]) -> list[str]:
     missing = [] if found.numbered else sorted(set(names) - set(found.classes))
     if missing:
         raise ValueError(
-            f"{function}: class_names has {shown(missing)}, which is no class; there are {shown(found.classes)}"
+            f"{function}: class_names has {listed(missing)}, which is no class; there are {listed(found.classes)}"
         )
     return names

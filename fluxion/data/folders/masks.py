@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.data.checks import whole_number
+from fluxion.data.checks import listed, whole_number
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.folders.classified import Files
 from fluxion.data.folders.decode import DEEP_MODES, DEEPEST, ImageReader, corrupt_files, image_reader, upright
 from fluxion.data.folders.files import FileDataset, PathLike, contents
 from fluxion.data.folders.geometry import Geometry
 from fluxion.data.folders.images import EXTENSIONS
-from fluxion.data.folders.labels import Search, shown
+from fluxion.data.folders.labels import Search
 from fluxion.data.folders.listing import checked_extensions, existing
 from fluxion.data.folders.parts import drawn, folder_of, part_folders, wanted_parts
 
@@ -144,8 +144,8 @@ def _pairs(search: Search, images: str, masks: str) -> Pairs:
     lone = [name for name in image_of if name not in mask_of], [name for name in mask_of if name not in image_of]
     if any(lone):
         raise ValueError(
-            f"{FUNCTION}: {len(lone[0])} images in {images!r} have no mask in {masks!r} ({shown(lone[0])}), "
-            f"{len(lone[1])} masks have no image ({shown(lone[1])}); they go together by their names without extension"
+            f"{FUNCTION}: {len(lone[0])} images in {images!r} have no mask in {masks!r} ({listed(lone[0])}), "
+            f"{len(lone[1])} masks have no image ({listed(lone[1])}); they go together by their names without extension"
         )
     return [(file, mask_of[name]) for name, file in image_of.items()]
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.data.checks import one_of, whole_number
-from fluxion.data.folders.labels import shown
+from fluxion.data.checks import fraction, listed, one_of, whole_number
 from fluxion.data.folders.listing import subfolders
 from fluxion.data.keys import sample_keys, uniforms
 
@@ -26,10 +25,7 @@ def wanted_parts(function: str, subset: str | None, validation_split: float | No
     whole_number("seed", seed, least=0)
     one_of(function, "subset", subset, (*FOLDERS, "both", None))
     if validation_split is not None:
-        if isinstance(validation_split, bool) or not isinstance(validation_split, (int, float)):
-            raise TypeError(f"{function} takes a fraction as validation_split, got {validation_split!r}")
-        if not 0 < validation_split < 1:
-            raise ValueError(f"{function}: validation_split lies between 0 and 1, got {validation_split}")
+        fraction("validation_split", validation_split)
         if subset in (None, "test"):
             raise ValueError(
                 f'{function}: validation_split={validation_split} needs subset="training", "validation" or "both", '
@@ -59,7 +55,7 @@ def part_folders(function: str, folder: str, follow_links: bool) -> dict[str, st
 def folder_of(function: str, folder: str, found: dict[str, str], part: str) -> str:
     """The folder of a part; an error if there is none."""
     if part not in found:
-        there = f"it has {shown([os.path.basename(path) for path in found.values()])}" if found else "it has none"
+        there = f"it has {listed([os.path.basename(path) for path in found.values()])}" if found else "it has none"
         raise ValueError(
             f"{function}: subset={part!r} without validation_split reads a folder {' or '.join(FOLDERS[part])} in "
             f"{folder!r}, but {there}; validation_split=0.2 draws a validation part from all files"
@@ -71,7 +67,7 @@ def refuse_parts_as_classes(function: str, folder: str, classes: Sequence[str]) 
     """Raises a ValueError if all folders are named as parts are: they would be taken for classes."""
     if classes and all(name.lower() in SPLIT_NAMES for name in classes):
         raise ValueError(
-            f"{function}: the folders in {folder!r} are parts ({shown(classes)}), not classes; read one by "
+            f"{function}: the folders in {folder!r} are parts ({listed(classes)}), not classes; read one by "
             f'{os.path.join(folder, classes[0])!r} as the folder, or by subset="training", "validation", "test" '
             f'or "both" without validation_split'
         )

@@ -85,7 +85,7 @@ def _samples(form: _Format, data: memoryview) -> np.ndarray:
     if len(data) % form.block:
         raise ValueError(f"it has {len(data)} bytes of samples, no multiple of the {form.block} that one moment takes")
     if form.kind == FLOAT:
-        with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is infinite, and refused below
             samples: np.ndarray = np.frombuffer(data, f"<f{form.bits // 8}").astype(np.float32)
         if not np.isfinite(samples).all():
             raise ValueError("it has samples that are infinite or not a number")

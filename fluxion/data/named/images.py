@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxion.data.checks import one_of
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.formats.archives import members
 from fluxion.data.formats.idx import idx_array, read_idx
@@ -286,8 +287,7 @@ class EMNIST(ImageData):
         synthetic: bool | int = False,
         progress: bool = True,
     ) -> None:
-        if split not in _SPLITS:
-            raise ValueError(f"EMNIST has the splits {', '.join(_SPLITS)}, got {split!r}")
+        one_of("EMNIST", "split", split, tuple(_SPLITS))
         super().__init__(root, dtype=dtype, download=download, synthetic=synthetic, progress=progress)
         self.split = split
         self.class_names, *sizes = _SPLITS[split]

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from fluxion.data.checks import one_of
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.formats.archives import members
 from fluxion.data.formats.cifar import Batch, binary_batch, pickled_batch
@@ -157,8 +158,7 @@ class CIFAR100(_Cifar):
         synthetic: bool | int = False,
         progress: bool = True,
     ) -> None:
-        if labels not in ("fine", "coarse", "both"):
-            raise ValueError(f'the labels of CIFAR100 are "fine", "coarse" or "both", got {labels!r}')
+        one_of("CIFAR100", "labels", labels, ("fine", "coarse", "both"))
         super().__init__(root, dtype=dtype, download=download, synthetic=synthetic, progress=progress)
         self.labels = labels
         self.class_names = self.coarse_names if labels == "coarse" else tuple(_FINE.split())

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from fluxion.data.checks import listed
 from fluxion.data.tables.frames import kind_of
-from fluxion.data.tables.names import listed
 from fluxion.data.tables.reading import polars
 
 DAY = 86_400_000_000  # microseconds
@@ -65,7 +65,7 @@ def prepared(frame: Any, numbers: Sequence[str], kinds: dict[str, str]) -> Any:
     """
     columns = [_number(frame[name]) for name in numbers]
     columns += [_category(frame[name], kind) for name, kind in kinds.items()]
-    return polars().DataFrame(columns)
+    return polars().DataFrame({column.name: column for column in columns})  # a list would rename what has no name
 
 
 def matrix(frame: Any, expressions: list[Any], dtype: Any) -> np.ndarray:

@@ -9,17 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from fluxion.data.checks import whole_number
+from fluxion.data.buffers import aligned_empty
+from fluxion.data.checks import fraction, listed, one_of, whole_number
 from fluxion.data.draws import shuffled
 from fluxion.data.observations import Observations, getobs
 from fluxion.data.tables.columns import CategoryColumn, category_kind, fit_categories, fit_numbers, prepared
 from fluxion.data.tables.encoder import TableEncoder
 from fluxion.data.tables.frames import frame_of, kind_of
-from fluxion.data.tables.names import check_names, listed
-from fluxion.data.tables.reading import MISSING, CsvFormat, header
+from fluxion.data.tables.names import check_names
+from fluxion.data.tables.reading import MISSING, CsvFormat, header, usual_separator
 from fluxion.random import Generator
 
 ONEHOT_LIMIT = 1000  # categories of a column that are taken for a name, an id or a text without being asked for
+FUNCTION = "table"
 SUBSETS = ("training", "validation", "both")
 
 
@@ -93,8 +95,8 @@ class Table(Observations):
         if not self.encoder.onehot:
             return numeric, codes
         width, known = numeric.shape[1], codes > 0
-        features = np.zeros((len(codes), width + self._onehot_starts[-1]), np.float32)
-        features[:, :width] = numeric
+        features = aligned_empty((len(codes), width + self._onehot_starts[-1]), np.float32)
+        features[:, :width], features[:, width:] = numeric, 0
         places = np.arange(len(codes))[:, None] * features.shape[1] + (width - 1) + self._onehot_starts[:-1] + codes
         features.reshape(-1)[places[known]] = 1
         return features
@@ -165,9 +167,9 @@ def table(
     [0.0, 0.0, 0.0]
     """
     csv = CsvFormat() if csv is None else csv
-    _one_of("categorical_as", categorical_as, ("onehot", "codes"))
-    _one_of("scale", scale, ("standard", "minmax", None))
-    _one_of("missing", missing, ("mean", "median"))
+    one_of(FUNCTION, "categorical_as", categorical_as, ("onehot", "codes"))
+    one_of(FUNCTION, "scale", scale, ("standard", "minmax", None))
+    one_of(FUNCTION, "missing", missing, ("mean", "median"))
     if max_categories is not None:
         whole_number("max_categories", max_categories, 1)
     targets = _names("target", [target] if isinstance(target, str) else target or ())
@@ -196,7 +198,7 @@ def table(
 def csv_dataset(
     path: str | os.PathLike[str],
     *,
-    separator: str = ",",
+    separator: str | None = None,
     null_values: Sequence[str] = MISSING,
     columns: Sequence[str] | None = None,
     drop: Sequence[str] = (),
@@ -204,7 +206,7 @@ def csv_dataset(
 ) -> Any:
     """The rows of a CSV file as arrays that a model trains on; the same as `table`, whose options it takes.
 
-    separator    the character between values
+    separator    the character between values; where it is None a comma, or a tab in files whose names end in .tsv
     null_values  what stands for a missing value
     columns      the columns to read, the target included; all but those in `drop` where it is None
 
@@ -222,18 +224,14 @@ def csv_dataset(
     >>> train
     Table of 2 rows: 3 features, target: price
     """
-    csv = CsvFormat(separator, tuple(null_values))
     path = os.fspath(path)
+    separator = usual_separator(path) or "," if separator is None else separator
+    csv = CsvFormat(separator, tuple(null_values))
     if columns is not None:
         found = header(path, csv)
         check_names("columns=", columns, found)
         drop = [*drop, *(name for name in found if name not in columns)]
     return table(path, drop=drop, csv=csv, **options)
-
-
-def _one_of(name: str, value: Any, options: Sequence[Any]) -> None:
-    if value not in options:
-        raise ValueError(f"{name} is {' or '.join(map(repr, options))}, got {value!r}")
 
 
 def _names(where: str, names: Any) -> tuple[str, ...]:
@@ -287,9 +285,8 @@ def _split(rows: int, part: float | None, subset: str | None, seed: int | None) 
         raise ValueError(f"validation_split= and subset= go together, got {part!r} and {subset!r}")
     if part is None:
         return np.arange(rows), None
-    _one_of("subset", subset, SUBSETS)
-    if not isinstance(part, (float, np.floating)) or not 0 < part < 1:
-        raise ValueError(f"validation_split is a fraction between 0 and 1, as in validation_split=0.2, got {part!r}")
+    one_of(FUNCTION, "subset", subset, SUBSETS)
+    part = fraction("validation_split", part)
     if seed is None and subset != "both":
         raise ValueError(f"subset={subset!r} needs seed=, so that the other part, from another call, is the rest")
     order = shuffled(rows, None if seed is None else Generator(seed))
@@ -312,7 +309,8 @@ def _refuse_names(columns: Sequence[CategoryColumn]) -> None:
             raise ValueError(
                 f"the column {column.name!r} has {len(column.categories)} different values, too many for one feature "
                 f"each; leave it out by drop=[{column.name!r}], keep the most frequent ones by max_categories=100, "
-                f"or take categorical_as='codes' and an Embedding"
+                f"or take categorical_as='codes' and an Embedding; if it should hold numbers, "
+                f"numeric=[{column.name!r}] finds the row that does not"
             )
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fluxion.data.checks import listed
 from fluxion.data.tables.columns import CategoryColumn, NumberColumn, matrix, prepared
 from fluxion.data.tables.frames import frame_of
-from fluxion.data.tables.names import listed
 from fluxion.data.tables.reading import CsvFormat, polars
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ def _read(path: str, csv: CsvFormat, drop: Collection[str], text: Collection[str
     if path.lower().endswith(".parquet"):
         try:
             return _without(pl.read_parquet(path), drop, strict)
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
             raise CorruptFileError(path, f"this is no Parquet file that Polars reads: {error}") from None
     return read_csv(path, csv.of(path), drop, text, strict)
 
@@ -87,11 +87,13 @@ def _of_columns(columns: list[tuple[Any, Any]]) -> Any:
     lengths = {one.name: len(one) for one in series}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the columns of a table are of one length, got {lengths}")
-    return pl.DataFrame(series)
+    return pl.DataFrame({one.name: one for one in series})  # a list would rename what has no name
 
 
 def _series(name: str, values: Any) -> Any:
     pl = polars()
+    if np.isscalar(values):
+        raise TypeError(f"a column has a value for each row, as in {{{name!r}: [{values!r}]}}, got {values!r}")
     try:
         if hasattr(values, "iloc"):
             return pl.from_pandas(values).alias(name)

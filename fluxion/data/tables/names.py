@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+
+from fluxion.data.checks import listed
 
 
 def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:
@@ -12,17 +13,11 @@ def check_names(where: str, names: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
-            hint = f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {listed(known)}"
-            raise ValueError(f"{where} names the column {name!r}, which the table does not have; {hint}")
+            raise ValueError(f"{where} names the column {name!r}, which the table does not have; {_hint(name, known)}")
 
 
-def listed(values: Iterable[Any], most: int = 8) -> str:
-    """The first `most` values as one line.
-
-    >>> listed("abc", most=2)
-    "'a', 'b' and 1 more"
-    """
-    values = list(values)
-    rest = f" and {len(values) - most} more" if len(values) > most else ""
-    return ", ".join(map(repr, values[:most])) + rest
+def _hint(name: str, known: list[str]) -> str:
+    if len(known) == 1:
+        return f"it has {known[0]!r} alone; if that is several names, say by separator= what stands between them"
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=0.5)
+    return f"did you mean {' or '.join(map(repr, near))}?" if near else f"it has {listed(known)}"

@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from fluxion.data.checks import listed
 from fluxion.data.errors import CorruptFileError
 from fluxion.data.tables.names import check_names
 
@@ -52,18 +53,22 @@ class CsvFormat:
 
     def of(self, path: str) -> CsvFormat:
         """The format with the usual separator of files named so, where none was given."""
-        name = path.lower().removesuffix(".gz")
-        usual = {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(name)[1])
-        if self.separator is None and usual is None:
+        separator = self.separator or usual_separator(path)
+        if separator is None:
             raise ValueError(
                 f"{path} ends neither in .csv or .tsv (or these with .gz) nor in .parquet; "
                 f"fx.data.csv_dataset(path, separator=...) reads text files of any name"
             )
-        return dataclasses.replace(self, separator=self.separator or usual)
+        return dataclasses.replace(self, separator=separator)
 
     def options(self) -> dict[str, Any]:
         """The format in the words of Polars."""
         return {"separator": self.separator, "null_values": list(self.null_values)}
+
+
+def usual_separator(path: str) -> str | None:
+    """What stands between values in files whose names end like this; None where that is not usual."""
+    return {".csv": ",", ".tsv": "\t"}.get(os.path.splitext(path.lower().removesuffix(".gz"))[1])
 
 
 def header(path: str, form: CsvFormat) -> list[str]:
@@ -102,7 +107,7 @@ def read_csv(path: str, form: CsvFormat, drop: Collection[str], text: Collection
         if frame is None or any(_came_late(frame[name]) for name in frame.columns if name not in text):
             given = {name: pl.Categorical for name in text if name in options["columns"]}
             frame = pl.read_csv(path, infer_schema_length=None, schema_overrides=given, **options)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise _corrupt(path, form, error) from None
     return _without_blank_lines(path, form, frame, len(names))
 
@@ -112,6 +117,9 @@ def _types(path: str, options: dict[str, Any], text: Collection[str]) -> dict[st
     pl = polars()
     form = {name: value for name, value in options.items() if name != "columns"}
     sample = pl.scan_csv(path, infer_schema_length=SAMPLE, **form).collect_schema()
+    lacking = [name for name in options["columns"] if name not in sample]
+    if lacking:  # broken quotes, which Python's parser takes in another way
+        raise pl.exceptions.ColumnNotFoundError(f"the quotes in its first line make no sense at {listed(lacking)}")
     first = pl.scan_csv(path, infer_schema_length=FIRST, try_parse_dates=True, **form).collect_schema()
     types = {}
     for name in options["columns"]:
@@ -146,7 +154,7 @@ def _without_blank_lines(path: str, form: CsvFormat, frame: Any, fields: int) ->
         return frame
     problem, blank = _look(path, form)
     if problem:
-        raise CorruptFileError(path, problem)
+        raise CorruptFileError(path, _foreign_line(path) or problem)
     return frame[np.delete(np.arange(len(frame)), blank)] if blank else frame
 
 
@@ -182,7 +190,7 @@ def _records(path: str, form: CsvFormat) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, record
 
 
-def _corrupt(path: str, form: CsvFormat, error: Exception) -> Exception:
+def _corrupt(path: str, form: CsvFormat, error: BaseException) -> BaseException:
     """An error that names the line, where it can be found; `error` itself where the system cannot read the file."""
     if isinstance(error, OSError) and error.errno is not None:
         return error
