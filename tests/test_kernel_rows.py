@@ -17,7 +17,7 @@ def test_rows_are_those_of_numpy(shape, dtype, monkeypatch):
     for count in (0, 1, 2, 129):
         index = draws.integers(0, shape[0], count)
         guarded = np.full((count + 2, *shape[1:]), 77, dtype)
-        rows.take_rows(array, index, guarded[1:-1])
+        rows.RowTaker(array)(index, guarded[1:-1])
         np.testing.assert_array_equal(guarded[1:-1], array[index])
         assert (guarded[0] == 77).all() and (guarded[-1] == 77).all()
 
@@ -31,7 +31,7 @@ def test_arrays_that_are_not_contiguous_are_left_to_numpy(array, monkeypatch):
     monkeypatch.setattr(rows, "_routine", lambda: pytest.fail("the routine takes contiguous arrays"))
     index = np.array([3, 1, 2])
     out = np.empty((3, *array.shape[1:]), array.dtype)
-    rows.take_rows(array, index, out)
+    rows.RowTaker(array)(index, out)
     np.testing.assert_array_equal(out, array[index])
 
 
@@ -40,7 +40,7 @@ def test_one_row_whose_stride_is_longer_than_the_row(monkeypatch):
     array = np.arange(2048, dtype=np.float32).reshape(2, -1)[::2]
     assert array.flags.c_contiguous and array.strides[0] == 2 * array.nbytes
     out = np.full((3, *array.shape[1:]), 77, np.float32)
-    rows.take_rows(array, np.array([0]), out[:1])
+    rows.RowTaker(array)(np.array([0]), out[:1])
     np.testing.assert_array_equal(out[:1], array)
     assert (out[1:] == 77).all()
 

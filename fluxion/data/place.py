@@ -43,12 +43,13 @@ class Placement:
         return over_parts(self._part, batch)
 
     def _part(self, part: Any) -> Any:
-        if isinstance(part, OneHotArray):
-            return OneHotArray(self._array(np.asarray(part.indices)), part.count)
-        if not is_array(part):
-            return part
-        array = np.asarray(part)
-        return self._array(array) if is_number(array.dtype) else array
+        if not isinstance(part, np.ndarray):
+            if isinstance(part, OneHotArray):
+                return OneHotArray(self._array(np.asarray(part.indices)), part.count)
+            if not is_array(part):
+                return part
+            part = np.asarray(part)
+        return self._array(part) if is_number(part.dtype) else part
 
     def _array(self, array: np.ndarray) -> np.ndarray | jax.Array:
         if self.on_host:

@@ -15,7 +15,7 @@ from fluxion.data.errors import CorruptFileError, note
 from fluxion.data.observations import collate, getobs, is_array, is_batched, over_parts, source_of
 from fluxion.data.place import device_dtype, is_number
 from fluxion.data.streams import is_stream
-from fluxion.kernels.rows import take_rows
+from fluxion.kernels.rows import RowTaker
 from fluxion.onehot import OneHotArray
 
 LARGE_ROW = 256  # bytes, from which on another copy of a batch costs more than to avoid it
@@ -51,6 +51,7 @@ class Reader:
         dtype, row = part.dtype if self.on_host else device_dtype(part.dtype), part.shape[1:]
         large = math.prod(row) * dtype.itemsize >= LARGE_ROW
         empty = aligned_empty if large else np.empty
+        take = RowTaker(part)
         if dtype != part.dtype:
             return lambda index: part[index].astype(dtype)
 
@@ -63,7 +64,7 @@ class Reader:
                 out[...] = rows
             else:
                 out = empty((len(index), *row), dtype)
-                take_rows(part, index, out)
+                take(index, out)
             return out
 
         return read

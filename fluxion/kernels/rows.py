@@ -22,21 +22,33 @@ LEAST_ROW = 256  # bytes; NumPy is as fast with shorter rows, and with arrays th
 LEAST_ARRAY = 8 << 20
 
 
-def take_rows(array: np.ndarray, index: np.ndarray, out: np.ndarray) -> None:
-    """`out[i] = array[index[i]]`, for int64 indices from 0 to the length less one and arrays of one dtype.
+class RowTaker:
+    """`take(index, out)` is `out[i] = array[index[i]]`, for int64 indices from 0 to the length less one.
 
-    >>> out = np.empty((2, 3), np.float32)
-    >>> take_rows(np.arange(12, dtype=np.float32).reshape(4, 3), np.array([3, 1]), out)
+    `out` is contiguous and of the dtype of `array`.
+
+    >>> take, out = RowTaker(np.arange(12, dtype=np.float32).reshape(4, 3)), np.empty((2, 3), np.float32)
+    >>> take(np.array([3, 1]), out)
     >>> out.tolist()
     [[9.0, 10.0, 11.0], [3.0, 4.0, 5.0]]
     """
-    size = array.nbytes // max(len(array), 1)  # of a single row the stride may be anything
-    worth = size >= LEAST_ROW and array.nbytes >= LEAST_ARRAY
-    copy = _routine() if worth and array.flags.c_contiguous and index.flags.c_contiguous else None
-    if copy is None:
-        array.take(index, axis=0, out=out, mode="clip")  # the other modes go through one more copy
-    else:
-        copy(array.ctypes.data, index.ctypes.data, len(index), size, out.ctypes.data)
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array
+        self.row_bytes = array.nbytes // max(len(array), 1)  # of a single row the stride may be anything
+
+    def __call__(self, index: np.ndarray, out: np.ndarray) -> None:
+        self._take(np.ascontiguousarray(index, np.int64), out)
+
+    @functools.cached_property
+    def _take(self) -> Callable[[np.ndarray, np.ndarray], object]:
+        array, size = self.array, self.row_bytes
+        worth = size >= LEAST_ROW and array.nbytes >= LEAST_ARRAY and array.flags.c_contiguous
+        copy = _routine() if worth else None
+        if copy is None:  # the modes other than "clip" go through one more copy
+            return lambda index, out: array.take(index, axis=0, out=out, mode="clip")
+        start = array.ctypes.data
+        return lambda index, out: copy(start, index.ctypes.data, len(index), size, out.ctypes.data)
 
 
 @functools.cache
