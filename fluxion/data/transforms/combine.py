@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from fluxion.data.keys import fold, uniforms
@@ -15,6 +16,7 @@ from fluxion.data.transforms.fields import Fields, Size, image_size, is_on_devic
 from fluxion.data.transforms.geometry import Geometric, Identity
 from fluxion.data.transforms.warp import Sampling, times, warp
 from fluxion.errors import SizeError
+from fluxion.kernels.operation import Operation
 
 
 def transform_of(value: Any) -> Transform:
@@ -161,7 +163,12 @@ class Choice(Group):
         self.size_after(image_size(fields))
         if self.is_geometric:
             return super().apply(fields, keys)
-        return self._all(fields, keys) if self.mixes or is_on_device(keys) else self._each(fields, keys)
+        if self.mixes:
+            return self.of_all(fields, keys)
+        if not is_on_device(keys):
+            return self._each(fields, keys)
+        names = ("image", *sorted(fields.keys() - {"image"}))
+        return dict(zip(names, _chosen(*map(fields.get, names), keys, choice=self, names=names), strict=True))
 
     def _choice(self, keys: Any) -> Any:
         bounds = np.cumsum(self.chances)[:-1].astype(np.float32)
@@ -179,7 +186,12 @@ class Choice(Group):
         order = np.argsort(np.concatenate(rows))
         return {name: np.concatenate([result[name] for result in results])[order] for name in fields}
 
-    def _all(self, fields: Fields, keys: Any) -> Fields:
+    def of_one(self, fields: Fields, keys: Any) -> Fields:
+        """The part of one sample, a batch of one, chosen while the program runs."""
+        parts = [lambda fields, keys, i=i, part=part: part.apply(fields, fold(keys, i)) for i, part in enumerate(self.parts, 1)]
+        return jax.lax.switch(self._choice(keys)[0], parts, fields, keys)
+
+    def of_all(self, fields: Fields, keys: Any) -> Fields:
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
         choice, size = self._choice(keys), image_size(fields)
         result: Fields | None = None
@@ -193,6 +205,27 @@ class Choice(Group):
             result = changed if result is None else _picked(self, choice == i, changed, result)
         assert result is not None  # there is a part at least
         return result
+
+
+def _of_all(*arrays: Any, choice: Choice, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Fields with these names, and keys: every part of all samples."""
+    *fields, keys = arrays
+    result = choice.of_all(dict(zip(names, fields, strict=True)), keys)
+    return tuple(result[name] for name in names)
+
+
+def _one_by_one(machine: Any, mode: Any, *types: Any, choice: Choice, names: tuple[str, ...]) -> Any:
+    """What computes the chosen parts alone: a loop over the samples, where many small steps cost no more than one."""
+
+    def chosen(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        *fields, key = (array[None] for array in arrays)
+        result = choice.of_one(dict(zip(names, fields, strict=True)), key)
+        return tuple(result[name][0] for name in names)
+
+    return lambda *arrays: jax.lax.map(chosen, arrays)
+
+
+_chosen = Operation("fluxion_choice", _of_all, _one_by_one)
 
 
 def _picked(choice: Choice, mine: Any, ours: Fields, others: Fields) -> Fields:
