@@ -152,77 +152,87 @@ class Choice(Group):
         return sizes.pop()
 
     def matrix(self, keys: Any, size: Size) -> Any:
-        xp, choice = namespace(keys), self._choice(keys)[:, None, None]
         self.size_after(size)
-        total = self.parts[0].matrix(fold(keys, 1), size)
-        for i, part in enumerate(self.parts[1:], 1):
-            total = xp.where(choice == i, part.matrix(fold(keys, i + 1), size), total)
-        return total
+        return _matrix(self.parts, *self.drawn(keys), size)
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         self.size_after(image_size(fields))
-        if self.is_geometric:
-            return super().apply(fields, keys)
-        if self.mixes:
-            return self.of_all(fields, keys)
-        if not is_on_device(keys):
-            return self._each(fields, keys)
-        names = ("image", *sorted(fields.keys() - {"image"}))
-        return dict(zip(names, _chosen(*map(fields.get, names), keys, choice=self, names=names), strict=True))
+        return super().apply(fields, keys) if self.is_geometric else self.chosen(fields, *self.drawn(keys))
 
-    def _choice(self, keys: Any) -> Any:
+    def drawn(self, keys: Any) -> tuple[Any, Any]:
+        """The number of each sample's part, and the keys for it."""
         bounds = np.cumsum(self.chances)[:-1].astype(np.float32)
-        return (uniforms(fold(keys, 0), 1) >= bounds).sum(axis=1)
+        choice = (uniforms(fold(keys, 0), 1) >= bounds).sum(axis=1)
+        return choice, fold(keys, choice + 1)
 
-    def _each(self, fields: Fields, keys: np.ndarray) -> Fields:
+    def chosen(self, fields: Fields, choice: Any, keys: Any) -> Fields:
+        """The fields after each sample's part with its keys."""
+        if self.mixes:
+            return self.of_all(fields, choice, keys)
+        if not is_on_device(keys):
+            return self._each(fields, choice, keys)
+        names = ("image", *sorted(fields.keys() - {"image"}))
+        results = _chosen(*(fields[name] for name in names), choice, keys, parts=self, names=names)
+        return dict(zip(names, results, strict=True))
+
+    def _each(self, fields: Fields, choice: np.ndarray, keys: np.ndarray) -> Fields:
         """Each part's samples by themselves."""
-        choice = self._choice(keys)
         rows = [np.flatnonzero(choice == i) for i in range(len(self.parts))]
         results = [
-            part.apply({name: value[mine] for name, value in fields.items()}, fold(keys[mine], i))
-            for i, (part, mine) in enumerate(zip(self.parts, rows, strict=True), 1)
+            part.apply({name: value[mine] for name, value in fields.items()}, keys[mine])
+            for part, mine in zip(self.parts, rows, strict=True)
             if len(mine) or not len(keys)
         ]
         order = np.argsort(np.concatenate(rows))
         return {name: np.concatenate([result[name] for result in results])[order] for name in fields}
 
-    def of_one(self, fields: Fields, keys: Any) -> Fields:
+    def of_one(self, fields: Fields, choice: Any, keys: Any) -> Fields:
         """The part of one sample, a batch of one, chosen while the program runs."""
-        parts = [lambda fields, keys, i=i, part=part: part.apply(fields, fold(keys, i)) for i, part in enumerate(self.parts, 1)]
-        return jax.lax.switch(self._choice(keys)[0], parts, fields, keys)
+        return jax.lax.switch(choice[0], [part.apply for part in self.parts], fields, keys)
 
-    def of_all(self, fields: Fields, keys: Any) -> Fields:
+    def of_all(self, fields: Fields, choice: Any, keys: Any) -> Fields:
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
-        choice, size = self._choice(keys), image_size(fields)
+        size = image_size(fields)
         result: Fields | None = None
         parts = dict(enumerate(self.parts))
         moves = {i: part for i, part in parts.items() if part.is_geometric and part.size_after(size) == size}
         if len(moves) > 1 and _are_one(list(moves.values())):
-            result = OneOf([moves.get(i, Identity()) for i in parts], self.chances).apply(fields, keys)
+            alike = OneOf([moves.get(i, Identity()) for i in parts])
+            result = warp(
+                fields, _matrix(alike.parts, choice, keys, size), size, alike.sampling or Sampling(), alike.projective
+            )
             parts = {i: part for i, part in parts.items() if i not in moves}
         for i, part in parts.items():
-            changed = part.apply(fields, fold(keys, i + 1))
+            changed = part.apply(fields, keys)
             result = changed if result is None else _picked(self, choice == i, changed, result)
         assert result is not None  # there is a part at least
         return result
 
 
-def _of_all(*arrays: Any, choice: Choice, names: tuple[str, ...]) -> tuple[Any, ...]:
-    """Fields with these names, and keys: every part of all samples."""
-    *fields, keys = arrays
-    result = choice.of_all(dict(zip(names, fields, strict=True)), keys)
+def _matrix(parts: Sequence[Any], choice: Any, keys: Any, size: Size) -> Any:
+    """The matrices of each sample's part."""
+    total = parts[0].matrix(keys, size)
+    for i, part in enumerate(parts[1:], 1):
+        total = namespace(keys).where((choice == i)[:, None, None], part.matrix(keys, size), total)
+    return total
+
+
+def _of_all(*arrays: Any, parts: Choice, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Fields with these names, choices and keys: every part of all samples."""
+    *fields, choice, keys = arrays
+    result = parts.of_all(dict(zip(names, fields, strict=True)), choice, keys)
     return tuple(result[name] for name in names)
 
 
-def _one_by_one(machine: Any, mode: Any, *types: Any, choice: Choice, names: tuple[str, ...]) -> Any:
-    """What computes the chosen parts alone: a loop over the samples, where many small steps cost no more than one."""
+def _one_by_one(machine: Any, mode: Any, *types: Any, parts: Choice, names: tuple[str, ...]) -> Any:
+    """What computes the chosen parts alone: a loop over the samples, each of which is work enough for a CPU."""
 
-    def chosen(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-        *fields, key = (array[None] for array in arrays)
-        result = choice.of_one(dict(zip(names, fields, strict=True)), key)
+    def of_one(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        *fields, choice, key = (array[None] for array in arrays)
+        result = parts.of_one(dict(zip(names, fields, strict=True)), choice, key)
         return tuple(result[name][0] for name in names)
 
-    return lambda *arrays: jax.lax.map(chosen, arrays)
+    return lambda *arrays: jax.lax.map(of_one, arrays)
 
 
 _chosen = Operation("fluxion_choice", _of_all, _one_by_one)
