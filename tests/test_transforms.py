@@ -185,6 +185,7 @@ def test_an_empty_batch_stays_empty():
 
 def test_numbers_of_numpy_are_numbers():
     assert Rotate(np.float32(5), np.int64(6)) == Rotate(5, 6)
+    assert Rotate90(np.int64(1)) == Rotate90(1) and tf.Scale(np.float32(0.5)) == tf.Scale(0.5)
     assert Resize(np.int64(5))(images()).shape == Resize([np.int64(5), 5])(images()).shape == (6, 5, 5, 3)
 
 
@@ -309,7 +310,7 @@ def test_moves_in_a_row_are_resampled_once():
 
 def test_one_of_draws_by_the_weights():
     x, keys = np.zeros((4000, 1, 1, 1), np.float32), sample_keys(0, 0, range(4000))
-    levels = [Brightness((1, 1)) | Invert(), Translate(2, fill=0.5), tf.Identity()]
+    levels = [Brightness((1, 1)) | Invert(), Translate(2, pixels=True, fill=0.5), tf.Identity()]
     result = OneOf(levels, weights=[1, 2, 5])(x, keys=keys).ravel()
     shares = [(result == value).mean() for value in (1.0, 0.5, 0.0)]
     assert np.allclose(shares, [1 / 8, 2 / 8, 5 / 8], atol=0.03)

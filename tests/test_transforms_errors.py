@@ -27,6 +27,7 @@ from fluxion.data.transforms import (
 
 KEYS = sample_keys(0, 0, range(6))
 X = np.random.default_rng(0).random((2, 11, 13, 3), dtype=np.float32)
+BYTES = np.zeros((2, 11, 13, 3), np.uint8)
 WRONG = [
     (lambda: FlipX(1.5), ValueError, r"FlipX takes a probability from 0 to 1 as p=, got 1.5"),
     (lambda: FlipX("yes"), ValueError, r"FlipX takes a probability from 0 to 1 as p=, got 'yes'"),
@@ -79,7 +80,31 @@ WRONG = [
     (lambda: tf.GaussianNoise(-1), ValueError, r"GaussianNoise takes"),
     (lambda: tf.ElasticDistortion(-1), ValueError, r"ElasticDistortion takes as alpha numbers of at least 0"),
     (lambda: tf.Quantise(0), ValueError, r"Quantise takes as low and high numbers from 1 to 100, got 0"),
-    (lambda: Normalize(0, 0), ValueError, r"Normalize divides by std=, which must not be 0, got 0"),
+    (lambda: Normalize(0, 0), ValueError, r"Normalize divides by std=, which must be above 0, got 0"),
+    (lambda: Normalize(0, (1, -1)), ValueError, r"Normalize divides by std=, which must be above 0, got \(1, -1\)"),
+    (lambda: Normalize("mean", 1), ValueError, r"Normalize takes as mean= a number, or one a channel, got 'mean'"),
+    (lambda: Rotate(5, fill=None), ValueError, r"Rotate takes as fill= a number, or one a channel, got None"),
+    (lambda: tf.Erase(value="red"), ValueError, r"Erase takes a number as value=, got 'red'"),
+    (lambda: Normalize((124, 116, 104), 1)(BYTES), ValueError, r"has mean=\(124, 116, 104\), but images .* by 255"),
+    (lambda: (FlipX() | Rotate(5, fill=255))(BYTES), ValueError, r"Rotate\(5, fill=255\) has fill=255, but images of"),
+    (lambda: tf.RandAugment(2, 9, 128)(jnp.asarray(BYTES)), ValueError, r"has fill=128, .* divide it by 255"),
+    (lambda: tf.TrivialAugment(128)(BYTES), ValueError, r"TrivialAugment\(128\) has fill=128"),
+    (lambda: Maybe(tf.Erase(value=127), 0.5)(BYTES), ValueError, r"Erase\(value=127\) has value=127"),
+    (
+        lambda: Translate(2, 2),
+        ValueError,
+        r"Translate takes as x fractions .* from -1 to 1, got 2: write Translate\(..., pixels=True\) for pixels",
+    ),
+    (lambda: Translate(0, (-3, 0)), ValueError, r"Translate takes as y fractions .*, got \(-3, 0\): .* pixels=True"),
+    (lambda: Rotate90(90), ValueError, r"Rotate90 takes quarter turns, at most 3 to either side, got 90; 1 is 90 deg"),
+    (lambda: Brightness(300), ValueError, r"Brightness takes as change numbers from 0 to 10, got 300"),
+    (lambda: tf.Contrast((0, 50)), ValueError, r"Contrast takes as change numbers from 0 to 10, got \(0, 50\)"),
+    (lambda: tf.Solarise(128), ValueError, r"Solarise takes as low and high numbers from 0 to 1, got 128"),
+    (lambda: tf.GaussianNoise(25), ValueError, r"GaussianNoise takes as low and high numbers from 0 to 1, got 25"),
+    (lambda: tf.Gamma(0), ValueError, r"Gamma takes as low and high numbers of at least 0.001, got 0"),
+    (lambda: tf.Crop(5, -1), ValueError, r"Crop takes as top= a whole number of pixels, from 0 on, got -1"),
+    (lambda: tf.Crop(5, 0, 0.5), ValueError, r"Crop takes as left= a whole number of pixels, from 0 on, got 0.5"),
+    (lambda: OneOf([FlipX()], ["a"]), ValueError, r"OneOf takes a weight of at least 0 for each .*, got \('a',\)"),
     (lambda: Normalize((0, 0), 1)(X), fx.SizeError, r"Normalize\(\(0, 0\), 1\) has 2 numbers for the 3 channels"),
     (lambda: Rotate(5, fill=(0, 1))(X), fx.SizeError, r"fill=\(0, 1\) has 2 numbers for images of 3 channels"),
     (lambda: Rotate(5, fill=(0, 1))(jnp.asarray(X)), fx.SizeError, r"fill=\(0, 1\) has 2 numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -271,9 +272,9 @@ class OneOf(Choice):
         if not self.transforms:
             raise ValueError("OneOf takes at least one transform, got none")
         weights = self.weights
-        if weights is not None and (len(weights) != len(self.transforms) or min(weights) < 0 or sum(weights) <= 0):
+        if weights is not None and not _are_weights(weights, len(self.transforms)):
             raise ValueError(
-                f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights}"
+                f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights!r}"
             )
 
     @property
@@ -288,6 +289,15 @@ class OneOf(Choice):
     def __repr__(self) -> str:
         weights = "" if self.weights is None else f", {self.weights}"
         return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}]{weights})"
+
+
+def _are_weights(weights: Any, count: int) -> bool:
+    return (
+        isinstance(weights, tuple)
+        and len(weights) == count
+        and all(isinstance(weight, (int, float, np.number)) and 0 <= weight < math.inf for weight in weights)
+        and sum(weights) > 0
+    )
 
 
 Either = OneOf  # its name in Augmentor

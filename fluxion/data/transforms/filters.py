@@ -99,7 +99,7 @@ class GaussianNoise(Colour):
     high: float | None = None
 
     def __post_init__(self) -> None:
-        interval(self, "low", "high", 0)
+        interval(self, "low", "high", 0, 1)
 
     def colours(self, image: Any, keys: Any) -> Any:
         noise = normals(fold(keys, 0), math.prod(image.shape[1:])).reshape(image.shape)
@@ -126,6 +126,8 @@ class Erase(Colour):
     True
     """
 
+    colour_settings = ("value",)
+
     p: float = 0.5
     scale: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
@@ -135,6 +137,7 @@ class Erase(Colour):
         probability(self, "p")
         interval(self, "scale", None, 1e-6, 1)
         interval(self, "ratio", None, 1e-3)
+        number(self, "value")
 
     def colours(self, image: Any, keys: Any) -> Any:
         xp, size, numbers = namespace(image), image.shape[1:3], uniforms(keys, 5)

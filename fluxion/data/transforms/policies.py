@@ -10,7 +10,7 @@ from typing import Any
 
 from fluxion.data.keys import fold, uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import Ends, hashable, number
+from fluxion.data.transforms.checks import Ends, each_number, number
 from fluxion.data.transforms.colour import Brightness, Contrast, Posterise, Saturation, Solarise, per_image
 from fluxion.data.transforms.combine import OneOf
 from fluxion.data.transforms.fields import Fields, namespace, repeated
@@ -33,6 +33,8 @@ class RandAugment(Transform):
     (8, 8, 3)
     """
 
+    colour_settings = ("fill",)
+
     count: int = 2
     magnitude: float = 9
     fill: float | tuple[float, ...] = 0.0
@@ -40,7 +42,7 @@ class RandAugment(Transform):
     def __post_init__(self) -> None:
         _check_count(self, "count")
         number(self, "magnitude", 0, _BINS)
-        hashable(self, "fill")
+        each_number(self, "fill")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         coloured = fields["image"].shape[-1] == 3
@@ -68,10 +70,12 @@ class TrivialAugment(Transform):
     TrivialAugment()
     """
 
+    colour_settings = ("fill",)
+
     fill: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        hashable(self, "fill")
+        each_number(self, "fill")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         return _trivial_augment(self.fill, fields["image"].shape[-1] == 3).apply(fields, keys)
