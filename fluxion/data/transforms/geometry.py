@@ -152,9 +152,9 @@ class Rotate90(Geometric):
     def __post_init__(self) -> None:
         if not isinstance(self.turns, numbers.Integral):
             raise TypeError(f"Rotate90 takes a whole number of quarter turns, got {self.turns!r}")
-        if abs(self.turns) > 3:
+        if abs(self.turns) > 4:
             raise ValueError(
-                f"Rotate90 takes quarter turns, at most 3 to either side, got {self.turns}; 1 is 90 degrees"
+                f"Rotate90 takes quarter turns, at most 4 to either side, got {self.turns}; 1 is 90 degrees"
             )
 
     def size_after(self, size: Size) -> Size:
