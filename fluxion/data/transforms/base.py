@@ -129,7 +129,8 @@ class Transform:
     def _on_host(self, fields: Fields, keys: np.ndarray) -> Fields:
         step = len(keys) if self.mixes else HOST_BLOCK
         blocks = [slice(i, i + step) for i in range(0, len(keys), step)] or [slice(0)]
-        parts = [_transformed(self, {n: value[block] for n, value in fields.items()}, keys[block]) for block in blocks]
+        with np.errstate(invalid="ignore"):  # images may hold NaN and infinity, which stay what they are
+            parts = [_transformed(self, {n: v[block] for n, v in fields.items()}, keys[block]) for block in blocks]
         return parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
     def __or__(self, other: Any) -> Compose:
