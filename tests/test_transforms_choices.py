@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_transforms import KEYS, images, made, same
 
 import fluxion as fx
 from fluxion.data import transforms as tf
 from fluxion.data.keys import sample_keys
 from fluxion.data.transforms import Brightness, FlipX, FlipY, Invert, Maybe, OneOf, Rotate, Translate, Zoom
-from tests.test_transforms import KEYS, images, made, same
 
 
 @pytest.mark.parametrize("text", ["OneOf([FlipX(), Rotate(0, 20), Invert(), Equalise()])", "RandAugment()", "AugMix()"])
