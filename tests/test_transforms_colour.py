@@ -183,7 +183,7 @@ def test_policies_change_images_in_many_ways():
 def test_rand_augment_has_one_strength_with_both_signs():
     from fluxion.data.transforms.policies import _rand_augment
 
-    turn = next(part for part in _rand_augment(1, 0.5, 0.0, True).steps[0].parts if isinstance(part, tf.Rotate))
+    turn = next(part for part in _rand_augment(0.5, 0.0, True).parts if isinstance(part, tf.Rotate))
     points = np.float32([[[20, 10]]]).repeat(64, axis=0)
     _, moved = turn(np.zeros((64, 20, 20, 1)), keypoints=points, keys=sample_keys(0, 0, range(64)))
     angles = np.rad2deg(np.arctan2(10 - moved[:, 0, 1], moved[:, 0, 0] - 10)).round(3)

@@ -69,8 +69,10 @@ def uniforms(keys: Any, count: int) -> Any:
     return (words >> np.uint32(8)).astype(np.float32) * np.float32(2.0**-24)
 
 
-def fold(keys: Any, number: int) -> Any:
+def fold(keys: Any, number: Any) -> Any:
     """New keys, of which each depends on one of `keys` `(N, 2)` and on a number; `uniforms` draws none of them.
+
+    The number is the same for all, or an array `(N,)`.
 
     >>> keys = sample_keys(0, 0, range(3))
     >>> fold(keys, 1).shape, bool((fold(keys, 1) != fold(keys, 2)).any(axis=1).all())

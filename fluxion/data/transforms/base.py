@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from fluxion.data.transforms import fields as fields_of
+from fluxion.data.transforms.checks import scaled
 from fluxion.data.transforms.fields import Fields, Size, is_on_device
 from fluxion.random import Generator
 
@@ -55,6 +56,7 @@ class Transform:
     mixes: ClassVar[bool] = False  # whether a sample's result depends on the other samples, and labels change
     makes_floats: ClassVar[bool] = False  # whether integer images become floats
     is_geometric: ClassVar[bool] = False  # whether it only moves pixels: see Geometric
+    colour_settings: ClassVar[tuple[str, ...]] = ()  # the settings that are colours, of which 1 is white
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         """The transformed fields of a batch with keys `(N, 2)`."""
@@ -117,6 +119,8 @@ class Transform:
     def _run(self, given: dict[str, Any], keys: Any, rng: Generator | None) -> dict[str, Any]:
         used = {name: value for name, value in given.items() if name != "labels" or self.mixes}
         checked = fields_of.checked(used, type(self).__name__)
+        if checked["image"].dtype.kind == "u":
+            scaled(self)
         keys = fields_of.keys_of(checked["image"], keys, rng)
         if is_on_device(keys) or any(map(is_on_device, checked.values())):
             return given | _compiled(self, checked, keys)
@@ -125,7 +129,8 @@ class Transform:
     def _on_host(self, fields: Fields, keys: np.ndarray) -> Fields:
         step = len(keys) if self.mixes else HOST_BLOCK
         blocks = [slice(i, i + step) for i in range(0, len(keys), step)] or [slice(0)]
-        parts = [_transformed(self, {n: value[block] for n, value in fields.items()}, keys[block]) for block in blocks]
+        with np.errstate(invalid="ignore"):  # images may hold NaN and infinity, which stay what they are
+            parts = [_transformed(self, {n: v[block] for n, v in fields.items()}, keys[block]) for block in blocks]
         return parts[0] if len(parts) == 1 else {n: np.concatenate([part[n] for part in parts]) for n in parts[0]}
 
     def __or__(self, other: Any) -> Compose:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_FAR = 10  # more than any colour is from 0 where white is 1, also after Normalize
+
 
 class Ends(tuple[float, float]):
     """Two values of which one is drawn, where a pair is all that lies between them."""
@@ -29,6 +31,27 @@ def hashable(transform: Any, name: str) -> Any:
         value = tuple(np.asarray(value).tolist())
         object.__setattr__(transform, name, value)
     return value
+
+
+def each_number(transform: Any, name: str) -> tuple[float, ...]:
+    """The numbers of a setting that is one number, or one for each channel; ValueError for anything else."""
+    value = hashable(transform, name)
+    values = value if isinstance(value, tuple) else (value,)
+    if not values or not all(map(_is_number, values)):
+        raise ValueError(f"{type(transform).__name__} takes as {name}= a number, or one a channel, got {value!r}")
+    return values
+
+
+def scaled(transform: Any) -> None:
+    """ValueError where a setting of a transform, or of its parts, takes white for 255, in images where it is 1."""
+    for part in getattr(transform, "parts", ()):
+        scaled(part)
+    for name in transform.colour_settings:
+        if max(map(abs, each_number(transform, name))) > _FAR:
+            raise ValueError(
+                f"{transform!r} has {name}={getattr(transform, name)}, but images of integers are computed with "
+                f"colours from 0 to 1: divide it by 255"
+            )
 
 
 def one_of(transform: Any, name: str, options: tuple[str, ...]) -> None:

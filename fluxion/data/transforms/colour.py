@@ -10,12 +10,13 @@ import numpy as np
 
 from fluxion.data.keys import uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import hashable, interval, probability
+from fluxion.data.transforms.checks import each_number, hashable, interval, probability
 from fluxion.data.transforms.fields import Fields, is_on_device, namespace
 from fluxion.data.transforms.geometry import between
 from fluxion.errors import SizeError
 from fluxion.kernels.operation import Operation
 
+_MOST = 10  # times as bright: more leaves nothing of an image
 GREY = (0.2989, 0.587, 0.114)  # red, green and blue in the grey of ITU-R 601
 
 
@@ -129,7 +130,7 @@ class Jitter(Colour):
 
 def _around_one(transform: Any, name: str) -> tuple[float, float]:
     """The interval of factors: a pair, or from `1 - change` to `1 + change` for a number."""
-    bounds = interval(transform, name, None, 0)
+    bounds = interval(transform, name, None, 0, _MOST)
     return bounds if isinstance(hashable(transform, name), tuple) else (max(0.0, 1 - bounds[0]), 1 + bounds[0])
 
 
@@ -279,7 +280,7 @@ class Gamma(Colour):
     high: float | None = None
 
     def __post_init__(self) -> None:
-        interval(self, "low", "high", 0)
+        interval(self, "low", "high", 1e-3)
 
     def colours(self, image: Any, keys: Any) -> Any:
         return image.clip(0, 1) ** drawn(self, keys, "low", "high")
@@ -320,7 +321,7 @@ class Solarise(Colour):
     high: float | None = None
 
     def __post_init__(self) -> None:
-        interval(self, "low", "high")
+        interval(self, "low", "high", 0, 1)
 
     def colours(self, image: Any, keys: Any) -> Any:
         return namespace(image).where(image >= drawn(self, keys, "low", "high"), 1 - image, image)
@@ -344,21 +345,23 @@ class ToFloat(Colour):
 class Normalize(Colour):
     """`(image - mean) / std`, numbers or one for each channel; images of integers count from 0 to 1 and become float32.
 
-    SizeError where there are as many means as no image has channels; ValueError for a deviation of 0.
+    SizeError where there are as many means as no image has channels; ValueError for a deviation that is not above 0,
+    and for numbers that count from 0 to 255 beside images of integers.
 
     >>> fx.data.transforms.Normalize(0.5, 0.25)(np.ones((1, 1, 3))).ravel().tolist()
     [2.0, 2.0, 2.0]
     """
 
     makes_floats = True
+    colour_settings = ("mean", "std")
 
     mean: float | tuple[float, ...]
     std: float | tuple[float, ...]
 
     def __post_init__(self) -> None:
-        hashable(self, "mean")
-        if np.any(np.equal(hashable(self, "std"), 0)):
-            raise ValueError(f"Normalize divides by std=, which must not be 0, got {self.std}")
+        each_number(self, "mean")
+        if min(each_number(self, "std")) <= 0:
+            raise ValueError(f"Normalize divides by std=, which must be above 0, got {self.std}")
 
     def colours(self, image: Any, keys: Any) -> Any:
         mean, std = (np.asarray(values, np.float32) for values in (self.mean, self.std))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from fluxion.data.keys import fold, uniforms
@@ -15,6 +17,7 @@ from fluxion.data.transforms.fields import Fields, Size, image_size, is_on_devic
 from fluxion.data.transforms.geometry import Geometric, Identity
 from fluxion.data.transforms.warp import Sampling, times, warp
 from fluxion.errors import SizeError
+from fluxion.kernels.operation import Operation
 
 
 def transform_of(value: Any) -> Transform:
@@ -150,49 +153,90 @@ class Choice(Group):
         return sizes.pop()
 
     def matrix(self, keys: Any, size: Size) -> Any:
-        xp, choice = namespace(keys), self._choice(keys)[:, None, None]
         self.size_after(size)
-        total = self.parts[0].matrix(fold(keys, 1), size)
-        for i, part in enumerate(self.parts[1:], 1):
-            total = xp.where(choice == i, part.matrix(fold(keys, i + 1), size), total)
-        return total
+        return _matrix(self.parts, *self.drawn(keys), size)
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         self.size_after(image_size(fields))
-        if self.is_geometric:
-            return super().apply(fields, keys)
-        return self._all(fields, keys) if self.mixes or is_on_device(keys) else self._each(fields, keys)
+        return super().apply(fields, keys) if self.is_geometric else self.chosen(fields, *self.drawn(keys))
 
-    def _choice(self, keys: Any) -> Any:
+    def drawn(self, keys: Any) -> tuple[Any, Any]:
+        """The number of each sample's part, and the keys for it."""
         bounds = np.cumsum(self.chances)[:-1].astype(np.float32)
-        return (uniforms(fold(keys, 0), 1) >= bounds).sum(axis=1)
+        choice = (uniforms(fold(keys, 0), 1) >= bounds).sum(axis=1)
+        return choice, fold(keys, choice + 1)
 
-    def _each(self, fields: Fields, keys: np.ndarray) -> Fields:
+    def chosen(self, fields: Fields, choice: Any, keys: Any) -> Fields:
+        """The fields after each sample's part with its keys."""
+        if self.mixes:
+            return self.of_all(fields, choice, keys)
+        if not is_on_device(keys):
+            return self._each(fields, choice, keys)
+        names = ("image", *sorted(fields.keys() - {"image"}))
+        results = _chosen(*(fields[name] for name in names), choice, keys, parts=self, names=names)
+        return dict(zip(names, results, strict=True))
+
+    def _each(self, fields: Fields, choice: np.ndarray, keys: np.ndarray) -> Fields:
         """Each part's samples by themselves."""
-        choice = self._choice(keys)
         rows = [np.flatnonzero(choice == i) for i in range(len(self.parts))]
         results = [
-            part.apply({name: value[mine] for name, value in fields.items()}, fold(keys[mine], i))
-            for i, (part, mine) in enumerate(zip(self.parts, rows, strict=True), 1)
+            part.apply({name: value[mine] for name, value in fields.items()}, keys[mine])
+            for part, mine in zip(self.parts, rows, strict=True)
             if len(mine) or not len(keys)
         ]
         order = np.argsort(np.concatenate(rows))
         return {name: np.concatenate([result[name] for result in results])[order] for name in fields}
 
-    def _all(self, fields: Fields, keys: Any) -> Fields:
+    def of_one(self, fields: Fields, choice: Any, keys: Any) -> Fields:
+        """The part of one sample, a batch of one, chosen while the program runs."""
+        return jax.lax.switch(choice[0], [part.apply for part in self.parts], fields, keys)
+
+    def of_all(self, fields: Fields, choice: Any, keys: Any) -> Fields:
         """Each part of all samples, of which its own are picked; those that move pixels share one resampling."""
-        choice, size = self._choice(keys), image_size(fields)
+        size = image_size(fields)
         result: Fields | None = None
         parts = dict(enumerate(self.parts))
         moves = {i: part for i, part in parts.items() if part.is_geometric and part.size_after(size) == size}
         if len(moves) > 1 and _are_one(list(moves.values())):
-            result = OneOf([moves.get(i, Identity()) for i in parts], self.chances).apply(fields, keys)
+            alike = OneOf([moves.get(i, Identity()) for i in parts])
+            result = warp(
+                fields, _matrix(alike.parts, choice, keys, size), size, alike.sampling or Sampling(), alike.projective
+            )
             parts = {i: part for i, part in parts.items() if i not in moves}
         for i, part in parts.items():
-            changed = part.apply(fields, fold(keys, i + 1))
+            changed = part.apply(fields, keys)
             result = changed if result is None else _picked(self, choice == i, changed, result)
         assert result is not None  # there is a part at least
         return result
+
+
+def _matrix(parts: Sequence[Any], choice: Any, keys: Any, size: Size) -> Any:
+    """The matrices of each sample's part."""
+    total = parts[0].matrix(keys, size)
+    for i, part in enumerate(parts[1:], 1):
+        total = namespace(keys).where((choice == i)[:, None, None], part.matrix(keys, size), total)
+    return total
+
+
+def _of_all(*arrays: Any, parts: Choice, names: tuple[str, ...]) -> tuple[Any, ...]:
+    """Fields with these names, choices and keys: every part of all samples."""
+    *fields, choice, keys = arrays
+    result = parts.of_all(dict(zip(names, fields, strict=True)), choice, keys)
+    return tuple(result[name] for name in names)
+
+
+def _one_by_one(machine: Any, mode: Any, *types: Any, parts: Choice, names: tuple[str, ...]) -> Any:
+    """What computes the chosen parts alone: a loop over the samples, each of which is work enough for a CPU."""
+
+    def of_one(arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+        *fields, choice, key = (array[None] for array in arrays)
+        result = parts.of_one(dict(zip(names, fields, strict=True)), choice, key)
+        return tuple(result[name][0] for name in names)
+
+    return lambda *arrays: jax.lax.map(of_one, arrays)
+
+
+_chosen = Operation("fluxion_choice", _of_all, _one_by_one)
 
 
 def _picked(choice: Choice, mine: Any, ours: Fields, others: Fields) -> Fields:
@@ -228,9 +272,9 @@ class OneOf(Choice):
         if not self.transforms:
             raise ValueError("OneOf takes at least one transform, got none")
         weights = self.weights
-        if weights is not None and (len(weights) != len(self.transforms) or min(weights) < 0 or sum(weights) <= 0):
+        if weights is not None and not _are_weights(weights, len(self.transforms)):
             raise ValueError(
-                f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights}"
+                f"OneOf takes a weight of at least 0 for each of its {len(self.parts)} parts, got {weights!r}"
             )
 
     @property
@@ -245,6 +289,15 @@ class OneOf(Choice):
     def __repr__(self) -> str:
         weights = "" if self.weights is None else f", {self.weights}"
         return f"{type(self).__name__}([{', '.join(map(repr, self.parts))}]{weights})"
+
+
+def _are_weights(weights: Any, count: int) -> bool:
+    return (
+        isinstance(weights, tuple)
+        and len(weights) == count
+        and all(isinstance(weight, (int, float, np.number)) and 0 <= weight < math.inf for weight in weights)
+        and sum(weights) > 0
+    )
 
 
 Either = OneOf  # its name in Augmentor

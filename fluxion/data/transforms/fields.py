@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import jax
@@ -38,6 +39,13 @@ def exact_einsum(places: str, *arrays: Any) -> Any:
     if namespace(*arrays) is np:
         return np.einsum(places, *arrays, optimize=True)
     return jnp.einsum(places, *arrays, precision="highest")
+
+
+def repeated(count: int, step: Callable[[Any, Any], Any], start: Any) -> Any:
+    """`start` after `step(i, value)` for each i below `count`: on the device a loop, compiled once."""
+    if any(map(is_on_device, jax.tree.leaves(start))):
+        return jax.lax.fori_loop(0, count, step, start)
+    return functools.reduce(lambda value, i: step(i, value), range(count), start)
 
 
 def array(x: Any) -> Any:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass, field
 from typing import Any
 
-import jax
 import numpy as np
 
 from fluxion.data.keys import fold, uniforms
 from fluxion.data.transforms.checks import interval, number, probability
 from fluxion.data.transforms.colour import Colour, drawn, per_image
-from fluxion.data.transforms.fields import Fields, image_size, is_on_device, namespace
+from fluxion.data.transforms.fields import Fields, image_size, namespace, repeated
 from fluxion.data.transforms.geometry import Identity, Sampled, between
 from fluxion.data.transforms.sizes import drawn_part
 from fluxion.data.transforms.warp import Sampling, moved_points, positions, read, read_mask
@@ -101,7 +99,7 @@ class GaussianNoise(Colour):
     high: float | None = None
 
     def __post_init__(self) -> None:
-        interval(self, "low", "high", 0)
+        interval(self, "low", "high", 0, 1)
 
     def colours(self, image: Any, keys: Any) -> Any:
         noise = normals(fold(keys, 0), math.prod(image.shape[1:])).reshape(image.shape)
@@ -128,6 +126,8 @@ class Erase(Colour):
     True
     """
 
+    colour_settings = ("value",)
+
     p: float = 0.5
     scale: tuple[float, float] = (0.02, 0.33)
     ratio: tuple[float, float] = (0.3, 3.3)
@@ -137,6 +137,7 @@ class Erase(Colour):
         probability(self, "p")
         interval(self, "scale", None, 1e-6, 1)
         interval(self, "ratio", None, 1e-3)
+        number(self, "value")
 
     def colours(self, image: Any, keys: Any) -> Any:
         xp, size, numbers = namespace(image), image.shape[1:3], uniforms(keys, 5)
@@ -194,7 +195,4 @@ class ElasticDistortion(Sampled):
 
 def _seen_at(points: Any, away: Any) -> Any:
     """Where points `(N, M, 2)` are seen: the places `p` with `p + away(p)` equal to the point, found step by step."""
-    closer = lambda _, place: points - read(away, place[..., 0], place[..., 1], _EDGE)
-    if is_on_device(points):
-        return jax.lax.fori_loop(0, _ROUNDS, closer, points)
-    return functools.reduce(lambda place, i: closer(i, place), range(_ROUNDS), points)
+    return repeated(_ROUNDS, lambda _, place: points - read(away, place[..., 0], place[..., 1], _EDGE), points)

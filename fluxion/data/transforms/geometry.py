@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -11,7 +12,7 @@ import numpy as np
 
 from fluxion.data.keys import uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import Ends, hashable, interval, number, one_of, probability
+from fluxion.data.transforms.checks import Ends, each_number, interval, number, one_of, probability
 from fluxion.data.transforms.fields import Fields, Size, image_size, namespace
 from fluxion.data.transforms.warp import BORDERS, METHODS, Sampling, inverted, times, warp
 
@@ -43,6 +44,8 @@ class Geometric(Transform):
 class Sampled(Geometric):
     """Base of those that look between pixels and beyond the edge."""
 
+    colour_settings = ("fill",)
+
     method: str = field(default="bilinear", kw_only=True)
     border: str = field(default="fill", kw_only=True)
     fill: float | tuple[float, ...] = field(default=0.0, kw_only=True)
@@ -51,7 +54,7 @@ class Sampled(Geometric):
     def __post_init__(self) -> None:
         one_of(self, "method", METHODS)
         one_of(self, "border", BORDERS)
-        hashable(self, "fill")
+        each_number(self, "fill")
 
     @property
     def sampling(self) -> Sampling:
@@ -147,8 +150,12 @@ class Rotate90(Geometric):
     turns: int = 1
 
     def __post_init__(self) -> None:
-        if not isinstance(self.turns, int):
+        if not isinstance(self.turns, numbers.Integral):
             raise TypeError(f"Rotate90 takes a whole number of quarter turns, got {self.turns!r}")
+        if abs(self.turns) > 4:
+            raise ValueError(
+                f"Rotate90 takes quarter turns, at most 4 to either side, got {self.turns}; 1 is 90 degrees"
+            )
 
     def size_after(self, size: Size) -> Size:
         return size if self.turns % 2 == 0 else (size[1], size[0])
@@ -265,8 +272,13 @@ class Translate(Sampled):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        interval(self, "x")
-        interval(self, "y")
+        for name in ("x", "y"):
+            ends = interval(self, name)
+            if not self.pixels and max(map(abs, ends)) > 1:
+                raise ValueError(
+                    f"Translate takes as {name} fractions of the image from -1 to 1, got {getattr(self, name)!r}: "
+                    f"write Translate(..., pixels=True) for pixels"
+                )
 
     def matrix(self, keys: Any, size: Size) -> Any:
         numbers, (height, width) = uniforms(keys, 2), (1, 1) if self.pixels else size

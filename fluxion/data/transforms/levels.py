@@ -47,7 +47,7 @@ class AutoContrast(Colour):
 
 @dataclass(frozen=True, repr=False)
 class Equalise(Colour):
-    """Makes the 256 levels of each channel of each image equally common, as Pillow's `equalize`.
+    """Makes the 256 levels of each channel of each image equally common, as Pillow's `equalize`; NaN counts as 0.
 
     >>> fx.data.transforms.Equalise()(np.array([[[0.5], [0.5], [0.6]]])).round(3).ravel().tolist()
     [0.502, 0.502, 0.6]
@@ -55,7 +55,7 @@ class Equalise(Colour):
 
     def colours(self, image: Any, keys: Any) -> Any:
         xp, (count, height, width, channels) = namespace(image), image.shape
-        levels = xp.round(image.clip(0, 1) * 255).astype(np.int32)
+        levels = xp.round(xp.nan_to_num(image).clip(0, 1) * 255).astype(np.int32)
         line = levels + 256 * xp.arange(count * channels, dtype=np.int32).reshape(count, 1, 1, channels)
         counts = _counts(line.reshape(-1), 256 * count * channels).reshape(-1, 256)
         last = xp.take_along_axis(counts, 255 - (counts[:, ::-1] > 0).argmax(axis=1)[:, None], axis=1)

@@ -10,10 +10,10 @@ from typing import Any
 
 from fluxion.data.keys import fold, uniforms
 from fluxion.data.transforms.base import Transform
-from fluxion.data.transforms.checks import Ends, hashable, number
+from fluxion.data.transforms.checks import Ends, each_number, number
 from fluxion.data.transforms.colour import Brightness, Contrast, Posterise, Saturation, Solarise, per_image
-from fluxion.data.transforms.combine import Compose, Maybe, OneOf
-from fluxion.data.transforms.fields import Fields, namespace
+from fluxion.data.transforms.combine import OneOf
+from fluxion.data.transforms.fields import Fields, namespace, repeated
 from fluxion.data.transforms.filters import Sharpen
 from fluxion.data.transforms.geometry import Identity, Rotate, ShearX, ShearY, Translate
 from fluxion.data.transforms.levels import AutoContrast, Equalise
@@ -33,6 +33,8 @@ class RandAugment(Transform):
     (8, 8, 3)
     """
 
+    colour_settings = ("fill",)
+
     count: int = 2
     magnitude: float = 9
     fill: float | tuple[float, ...] = 0.0
@@ -40,19 +42,20 @@ class RandAugment(Transform):
     def __post_init__(self) -> None:
         _check_count(self, "count")
         number(self, "magnitude", 0, _BINS)
-        hashable(self, "fill")
+        each_number(self, "fill")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         coloured = fields["image"].shape[-1] == 3
-        return _rand_augment(self.count, self.magnitude / _BINS, self.fill, coloured).apply(fields, keys)
+        one = _rand_augment(self.magnitude / _BINS, self.fill, coloured)
+        return repeated(self.count, lambda i, fields: one.apply(fields, fold(keys, i)), fields)
 
 
 @functools.cache
-def _rand_augment(count: int, strength: float, fill: Any, coloured: bool) -> Compose:
+def _rand_augment(strength: float, fill: Any, coloured: bool) -> OneOf:
     either = lambda make, most: make(Ends((-most * strength, most * strength)))
     moves = _moves(either, math.degrees(math.atan(0.3 * strength)) / max(strength, 1e-9), 150 / 331, 30, False, fill)
     levels = [Posterise(8 - round(4 * strength)), Solarise(1 - strength), AutoContrast(), Equalise()]
-    return Compose((OneOf([Identity(), *moves, *_tones(either, 0.9, coloured), *levels]),) * count)
+    return OneOf([Identity(), *moves, *_tones(either, 0.9, coloured), *levels])
 
 
 @dataclass(frozen=True, repr=False)
@@ -67,10 +70,12 @@ class TrivialAugment(Transform):
     TrivialAugment()
     """
 
+    colour_settings = ("fill",)
+
     fill: float | tuple[float, ...] = 0.0
 
     def __post_init__(self) -> None:
-        hashable(self, "fill")
+        each_number(self, "fill")
 
     def apply(self, fields: Fields, keys: Any) -> Fields:
         return _trivial_augment(self.fill, fields["image"].shape[-1] == 3).apply(fields, keys)
@@ -109,28 +114,36 @@ class AugMix(Transform):
             raise ValueError(
                 f"{self!r} mixes images that were moved differently: it cannot move {', '.join(sorted(found))}"
             )
-        xp, image, chain = namespace(keys), fields["image"], _chain(self.severity / 10, self.depth)
+        xp, image = namespace(keys), fields["image"]
         numbers = uniforms(keys, self.width + 1)
-        waits = -xp.log1p(-numbers[:, 1:])  # exponential: their shares of the sum are Dirichlet(1)
-        shares = waits / waits.sum(axis=1, keepdims=True)
-        chain_keys = xp.concatenate([fold(keys, i) for i in range(self.width)])
-        changed = chain.apply({"image": xp.concatenate([image] * self.width)}, chain_keys)["image"]
-        mixture = (shares.T[:, :, None, None, None] * changed.reshape(self.width, *image.shape)).sum(axis=0)
-        kept = per_image(numbers[:, 0])
-        return {**fields, "image": kept * image + (1 - kept) * mixture}
+        kept, waits = numbers[:, 0], -xp.log1p(-numbers[:, 1:])  # exponential: their shares of the sum are Dirichlet(1)
+        shares = (1 - kept)[:, None] * waits / waits.sum(axis=1, keepdims=True)
+
+        def with_chain(i: Any, mixture: Any) -> Any:
+            return mixture + per_image(xp.take(shares, i, axis=1)) * self._chain(image, fold(keys, i))
+
+        return {**fields, "image": repeated(self.width, with_chain, per_image(kept) * image)}
+
+    def _chain(self, image: Any, keys: Any) -> Any:
+        """The images after one to `depth` transforms in a row, each number equally likely."""
+        xp, one = namespace(keys), _mixed_in(self.severity / 10)
+        length = 1 + xp.floor(uniforms(keys, 1)[:, 0] * self.depth)
+
+        def link(i: Any, fields: Fields) -> Fields:
+            choice, its_keys = one.drawn(fold(keys, i))
+            return one.chosen(fields, xp.where(i < length, choice, len(one.parts) - 1), its_keys)
+
+        return repeated(self.depth, link, {"image": image})["image"]
 
 
 @functools.cache
-def _chain(strength: float, depth: int) -> Transform:
-    """One to `depth` transforms in a row, each number equally likely."""
+def _mixed_in(strength: float) -> OneOf:
+    """The transforms of AugMix, and the Identity, which is for chains that have ended."""
     weaker = lambda make, most: _evenly(make, most * strength)
     moves = _moves(weaker, math.degrees(math.atan(0.3)), 1 / 3, 30, False, 0.0)
     bits = round(4 - 4 * strength)
-    one = OneOf([*moves, Posterise(bits, 4), Solarise(1 - strength, 1), AutoContrast(), Equalise()])
-    chain: Transform = one
-    for more in range(1, depth):
-        chain = Compose((one, Maybe(chain, more / (more + 1))))
-    return chain
+    parts = [*moves, Posterise(bits, 4), Solarise(1 - strength, 1), AutoContrast(), Equalise()]
+    return OneOf([*parts, Identity()], (*(1,) * len(parts), 0))
 
 
 Spread = Callable[[Callable[..., Transform], float], Transform]

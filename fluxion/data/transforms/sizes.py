@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,10 @@ class Crop(Geometric):
 
     def __post_init__(self) -> None:
         size_pair(self, "size")
+        for name in ("top", "left"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < 0:
+                raise ValueError(f"Crop takes as {name}= a whole number of pixels, from 0 on, got {value!r}")
 
     def size_after(self, size: Size) -> Size:
         wanted = size_pair(self, "size")
@@ -195,7 +200,7 @@ class Scale(Geometric):
 
     def __post_init__(self) -> None:
         for value in (self.x, self.x if self.y is None else self.y):
-            if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            if not isinstance(value, numbers.Real) or isinstance(value, bool) or not 0 < value < math.inf:
                 raise ValueError(f"Scale takes factors above 0, got {value!r}")
 
     def size_after(self, size: Size) -> Size:
