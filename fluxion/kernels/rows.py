@@ -1,7 +1,7 @@
 """Rows of an array in main memory, collected at random places: what a batch of a shuffled data set is.
 
 Copying a row takes as long as memory takes to answer for its first lines; a processor foresees the lines that follow,
-but not where the next row is. So while a row is copied, the next one is asked for. This halves the time. It is called
+but not where the next row is. So while a row is copied, the one after the next is asked for. This halves the time. It is called
 by Python threads rather than by XLA's programs, outside the interpreter's lock.
 """
 
@@ -20,6 +20,7 @@ from fluxion.kernels.machine import Machine
 
 LEAST_ROW = 256  # bytes; NumPy is as fast with shorter rows, and with arrays that the cache holds
 LEAST_ARRAY = 8 << 20
+AHEAD = 2  # rows
 
 
 class RowTaker:
@@ -71,7 +72,7 @@ def routine_text(machine: Machine) -> str:
     lanes = machine.vector_bytes
     for row in f.range(count):
         source, target = array + index[row] * size, out + row * size
-        following = array + index[f.minimum(row + 1, count - 1)] * size
+        following = array + index[f.minimum(row + AHEAD, count - 1)] * size
         for i in f.range(0, size - lanes, lanes):
             following.prefetch(i)
             target.store(source.load(i, lanes=lanes), i)
