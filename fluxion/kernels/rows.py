@@ -1,8 +1,8 @@
 """Rows of an array in main memory, collected at random places: what a batch of a shuffled data set is.
 
 Copying a row takes as long as memory takes to answer for its first lines; a processor foresees the lines that follow,
-but not where the next row is. So while a row is copied, the one after the next is asked for. This halves the time. It is called
-by Python threads rather than by XLA's programs, outside the interpreter's lock.
+but not where the next row is. So while a row is copied, the one after the next is asked for. This halves the time. It
+is called by Python threads rather than by XLA's programs, outside the interpreter's lock.
 """
 
 from __future__ import annotations
