@@ -1,6 +1,10 @@
 """All transforms: by NumPy and compiled, one sample or many, integers, combinations, keys, errors."""
 
 import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -387,3 +391,13 @@ def test_types_of_floats_stay():
         assert (Rotate(10) | Brightness(0.2))(images().astype(dtype)).dtype == dtype
     assert (ToFloat() | Normalize(0.5, 0.5))((images() * 255).astype(np.uint8)).dtype == np.float32
     assert (FlipX() | ToFloat())((images() * 255).astype(np.uint16)).max() < 0.005
+
+
+def test_batches_that_are_split_over_devices():
+    script = pathlib.Path(__file__).parent / "programs" / "transforms_on_two_devices.py"
+    path = os.pathsep.join([str(script.parents[2]), os.environ.get("PYTHONPATH", "")])
+    changes = {"JAX_PLATFORMS": "cpu", "PYTHONPATH": path}
+    command = [sys.executable, "-W", "error", str(script)]
+    done = subprocess.run(command, env=os.environ | changes, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["Explicit", "Auto"]

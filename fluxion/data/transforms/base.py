@@ -14,6 +14,7 @@ import numpy as np
 from fluxion.data.transforms import fields as fields_of
 from fluxion.data.transforms.checks import scaled
 from fluxion.data.transforms.fields import Fields, Size, is_on_device
+from fluxion.kernels.convolution import is_explicit
 from fluxion.random import Generator
 
 if TYPE_CHECKING:
@@ -155,7 +156,14 @@ def _transformed(transform: Transform, fields: Fields, keys: Any) -> Fields:
     return result | {"image": fields_of.as_type(result["image"], kind)}
 
 
-_compiled = partial(jax.jit, static_argnums=0)(_transformed)
+@partial(jax.jit, static_argnums=0)
+def _compiled(transform: Transform, fields: Fields, keys: Any) -> Fields:
+    """The same as one program; XLA splits it where the type of the images says how they are split over a mesh."""
+    if not is_explicit(fields["image"]):
+        return _transformed(transform, fields, keys)
+    split = jax.typeof(fields["image"]).sharding
+    batches = jax.sharding.NamedSharding(split.mesh, jax.sharding.PartitionSpec(split.spec[0]))
+    return jax.sharding.auto_axes(partial(_transformed, transform), out_sharding=batches)(fields, keys)
 
 
 def _arguments(transform: Transform) -> list[str]:
