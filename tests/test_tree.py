@@ -361,3 +361,12 @@ def test_optax_states_are_trees():
     made = fx.fmap(lambda a: a + 1, state)
     assert jax.tree.structure(made) == jax.tree.structure(state)
     np.testing.assert_allclose(made[0].mu["w"], [1, 1])
+
+
+def test_packages_of_other_environments_are_not_the_users_code():
+    from fluxion.tree.user import is_user_file
+
+    assert not is_user_file("/home/me/.local/lib/python3.12/site-packages/jax/numpy/__init__.py")
+    assert not is_user_file("/usr/lib/python3/dist-packages/numpy/_core/multiarray.py")
+    assert not is_user_file(jnp.linalg.__file__) and not is_user_file(fx.__file__)
+    assert is_user_file("/home/me/project/site/model.py") and is_user_file(__file__)

@@ -16,12 +16,13 @@ _LIBRARY = (
     _PACKAGE,
     "<frozen",
 )
+_INSTALLED = {"site-packages", "dist-packages"}  # of the user, of the system and of other environments as well
 
 
 @functools.cache
 def is_user_file(filename: str) -> bool:
     """True for code that is neither the standard library's nor an installed package's nor Fluxion's."""
-    return not filename.startswith(_LIBRARY)
+    return not filename.startswith(_LIBRARY) and _INSTALLED.isdisjoint(pathlib.PurePath(filename).parts)
 
 
 @functools.cache
