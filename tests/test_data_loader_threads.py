@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import warnings
 import weakref
@@ -194,9 +195,12 @@ def test_threads_end_with_the_loop():
 
 
 def test_an_iteration_that_is_collected_by_one_of_its_threads():
+    dropped = threading.Event()
+
     class Collecting(Files):
         def one(self, i):
             if i == 8:
+                assert dropped.wait(10)
                 gc.collect()
             return super().one(i)
 
@@ -204,6 +208,7 @@ def test_an_iteration_that_is_collected_by_one_of_its_threads():
     holder.append(holder)
     next(holder[0])
     del holder
+    dropped.set()
     while threads():  # an error there would be one of this test
         time.sleep(0.01)
 

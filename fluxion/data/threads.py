@@ -14,6 +14,7 @@ import jax
 
 GRACE = 0.5  # seconds to end in: Ctrl-C during a step ends the loop over batches as `break` does, and has to be quick
 LAST_GRACE = 2.0
+SLICE = 0.2  # seconds to wait at a time: Python does not notice a Ctrl-C that comes just before a wait without an end
 
 _started: weakref.WeakSet[OrderedThreads] = weakref.WeakSet()
 _starting = threading.Lock()
@@ -47,7 +48,7 @@ class OrderedThreads:
                 while number not in self.results:
                     if self.closed or (self.ended and number == self.taken):
                         return
-                    self.changed.wait()
+                    self.changed.wait(SLICE)
                 result, error = self.results.pop(number)
                 self.given += 1
                 self.changed.notify_all()
