@@ -4,28 +4,13 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+from loading import Squares
 from sklearn.datasets import load_digits
 
 import fluxion as fx
 from fluxion.data import DataLoader, collate, digits, getobs, numobs, splitobs
 
 Pair = namedtuple("Pair", "x y")
-
-
-class Squares:
-    """Only a length and [i], as users write data sets."""
-
-    def __init__(self, count):
-        self.count = count
-
-    def __len__(self):
-        return self.count
-
-    def __getitem__(self, i):
-        assert type(i) is int
-        if not 0 <= i < self.count:
-            raise IndexError(i)
-        return np.full(2, i, np.float32), i * i
 
 
 def test_items_that_make_no_batch():
