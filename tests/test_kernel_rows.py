@@ -28,7 +28,7 @@ def test_rows_are_those_of_numpy(shape, dtype, monkeypatch):
     ids=["transposed", "every second"],
 )
 def test_arrays_that_are_not_contiguous_are_left_to_numpy(array, monkeypatch):
-    monkeypatch.setattr(rows, "_routine", lambda: pytest.fail("the routine takes contiguous arrays"))
+    monkeypatch.setattr(rows, "routine", lambda *_: pytest.fail("the routine takes contiguous arrays"))
     index = np.array([3, 1, 2])
     out = np.empty((3, *array.shape[1:]), array.dtype)
     rows.RowTaker(array)(index, out)
@@ -48,7 +48,7 @@ def test_one_row_whose_stride_is_longer_than_the_row(monkeypatch):
 def test_the_routine_is_used_where_it_pays():
     if usable_machine() is None:
         pytest.skip("no kernels on this machine")
-    assert rows._routine() is not None
+    assert rows.routine("take_rows", rows.ARGUMENTS, rows.routine_text) is not None
 
 
 @pytest.mark.parametrize("kind", [machine.AVX512, machine.AVX2, machine.NEON], ids=lambda kind: kind.name)

@@ -9,7 +9,6 @@ threads rather than by XLA's programs, outside the interpreter's lock.
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -17,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from fluxion.kernels import ir
-from fluxion.kernels.availability import usable_machine
 from fluxion.kernels.builder import Function
 from fluxion.kernels.machine import Machine
+from fluxion.kernels.routines import routine
 from fluxion.kernels.values import Number, Pointer
 
 BITS = 22
@@ -27,6 +26,8 @@ LANES = 16  # of a vector: four pixels of four bytes
 TAPS = LANES // 4
 ROWS = 4  # that share the weights they are multiplied by
 BLOCK = 4 * LANES  # bytes of a row in the second pass
+POINTERS = ("uint8*", "int64*", "int32*", "int64*", "int32*", "uint8*", "uint8*")
+ARGUMENTS = (*POINTERS, *["int64"] * 6)
 FILTERS: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {  # how far they reach, and their height there
     "BOX": (0.5, lambda x: ((x > -0.5) & (x <= 0.5)).astype(float)),
     "BILINEAR": (1.0, lambda x: np.maximum(1 - np.abs(x), 0)),
@@ -44,15 +45,15 @@ def resample(place: int, stored: tuple[int, int], size: tuple[int, int], filter:
     """
     across = weights(stored[0], box[0], box[2], size[0], filter, TAPS) if filter in FILTERS else None
     down = weights(stored[1], box[1], box[3], size[1], filter, 1) if filter in FILTERS else None
-    routine = _routine()
-    if routine is None or across is None or down is None or size[0] * 4 < BLOCK or stored[1] < ROWS:
+    resized = routine("resample", ARGUMENTS, routine_text)
+    if resized is None or across is None or down is None or size[0] * 4 < BLOCK or stored[1] < ROWS:
         return None
     (lefts, columns), (tops, rows) = across, down
     between = np.empty((stored[1], size[0], 4), np.uint8)
     whole = np.empty(size[0] * size[1] * 3 + TAPS, np.uint8)  # the last vector of a row has so many bytes too many
     widths = (*stored, *size, columns.shape[1] // 4, rows.shape[1])
     arrays = (lefts, columns, tops, rows, between, whole)
-    routine(place, *(array.ctypes.data for array in arrays), *widths)
+    resized(place, *(array.ctypes.data for array in arrays), *widths)
     return whole[:-TAPS].reshape(size[1], size[0], 3)
 
 
@@ -89,17 +90,6 @@ def _keys(x: np.ndarray) -> np.ndarray:
     return np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, np.where(x < 2, ((-0.5 * x + 2.5) * x - 4) * x + 2, 0.0))
 
 
-@functools.cache
-def _routine() -> Any:
-    machine = usable_machine()
-    if machine is None:
-        return None
-    from fluxion.kernels import objects  # LLVM itself, which takes a quarter of a second to load
-
-    address = objects.load(objects.compile_object(routine_text(machine), machine), "resample", machine)
-    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 7, *[ctypes.c_int64] * 6)(address)
-
-
 def routine_text(machine: Machine) -> str:
     """The function `resample` in LLVM's language.
 
@@ -107,8 +97,7 @@ def routine_text(machine: Machine) -> str:
     passes, and for the result; the image's width and height, those of the result, and how many taps sums have.
     """
     module = ir.Module(machine.triple)
-    pointers = ("uint8*", "int64*", "int32*", "int64*", "int32*", "uint8*", "uint8*")
-    f = Function(module, machine, "resample", (*pointers, *["int64"] * 6), internal=False)
+    f = Function(module, machine, "resample", ARGUMENTS, internal=False)
     image, lefts, columns, tops, rows, between, out, width, height, new_width, new_height, across, down = f.arguments
     begin = tops[0]
     end = f.minimum(tops[new_height - 1] + down, height)

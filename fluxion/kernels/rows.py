@@ -7,20 +7,20 @@ is called by Python threads rather than by XLA's programs, outside the interpret
 
 from __future__ import annotations
 
-import ctypes
 import functools
 from collections.abc import Callable
 
 import numpy as np
 
 from fluxion.kernels import ir
-from fluxion.kernels.availability import usable_machine
 from fluxion.kernels.builder import Function
 from fluxion.kernels.machine import Machine
+from fluxion.kernels.routines import routine
 
 LEAST_ROW = 256  # bytes; NumPy is as fast with shorter rows, and with arrays that the cache holds
 LEAST_ARRAY = 8 << 20
 AHEAD = 2  # rows
+ARGUMENTS = ("uint8*", "int64*", "int64", "int64", "uint8*")
 
 
 class RowTaker:
@@ -45,29 +45,17 @@ class RowTaker:
     def _take(self) -> Callable[[np.ndarray, np.ndarray], object]:
         array, size = self.array, self.row_bytes
         worth = size >= LEAST_ROW and array.nbytes >= LEAST_ARRAY and array.flags.c_contiguous
-        copy = _routine() if worth else None
+        copy = routine("take_rows", ARGUMENTS, routine_text) if worth else None
         if copy is None:  # the modes other than "clip" go through one more copy
             return lambda index, out: array.take(index, axis=0, out=out, mode="clip")
         start = array.ctypes.data
         return lambda index, out: copy(start, index.ctypes.data, len(index), size, out.ctypes.data)
 
 
-@functools.cache
-def _routine() -> Callable[[int, int, int, int, int], None] | None:
-    machine = usable_machine()
-    if machine is None:
-        return None
-    from fluxion.kernels import objects  # LLVM itself, which takes a quarter of a second to load
-
-    address = objects.load(objects.compile_object(routine_text(machine), machine), "take_rows", machine)
-    place, number = ctypes.c_void_p, ctypes.c_int64
-    return ctypes.CFUNCTYPE(None, place, place, number, number, place)(address)
-
-
 def routine_text(machine: Machine) -> str:
     """The function `take_rows(array, index, count, bytes of a row, out)` in LLVM's language."""
     module = ir.Module(machine.triple)
-    f = Function(module, machine, "take_rows", ("uint8*", "int64*", "int64", "int64", "uint8*"), internal=False)
+    f = Function(module, machine, "take_rows", ARGUMENTS, internal=False)
     array, index, count, size, out = f.arguments
     lanes = machine.vector_bytes
     for row in f.range(count):

@@ -55,12 +55,8 @@ class Crop(Geometric):
 
 
 @dataclass(frozen=True, repr=False)
-class CenterCrop(Geometric):
-    """The part of this size, a number or `(height, width)`, in the middle; SizeError for one larger than the image.
-
-    >>> fx.data.transforms.CenterCrop((1, 2))(np.arange(4.0).reshape(1, 4, 1)).ravel().tolist()
-    [1.0, 2.0]
-    """
+class _Part(Geometric):
+    """A part of this size of the image."""
 
     size: int | tuple[int, int]
 
@@ -71,6 +67,15 @@ class CenterCrop(Geometric):
         wanted = size_pair(self, "size")
         _check_fits(self, wanted, (0, 0), size)
         return wanted
+
+
+@dataclass(frozen=True, repr=False)
+class CenterCrop(_Part):
+    """The part of this size, a number or `(height, width)`, in the middle; SizeError for one larger than the image.
+
+    >>> fx.data.transforms.CenterCrop((1, 2))(np.arange(4.0).reshape(1, 4, 1)).ravel().tolist()
+    [1.0, 2.0]
+    """
 
     def matrix(self, keys: Any, size: Size) -> Any:
         height, width = self.size_after(size)
@@ -78,22 +83,12 @@ class CenterCrop(Geometric):
 
 
 @dataclass(frozen=True, repr=False)
-class RandomCrop(Geometric):
+class RandomCrop(_Part):
     """A part of this size, a number or `(height, width)`, from anywhere; SizeError for one larger than the image.
 
     >>> fx.data.transforms.RandomCrop(2)(np.zeros((3, 4, 1))).shape
     (2, 2, 1)
     """
-
-    size: int | tuple[int, int]
-
-    def __post_init__(self) -> None:
-        size_pair(self, "size")
-
-    def size_after(self, size: Size) -> Size:
-        wanted = size_pair(self, "size")
-        _check_fits(self, wanted, (0, 0), size)
-        return wanted
 
     def matrix(self, keys: Any, size: Size) -> Any:
         xp, numbers, (height, width) = namespace(keys), uniforms(keys, 2), self.size_after(size)
